@@ -1,0 +1,1 @@
+"""Recipe to model: what a language model is built of, on the one block skeleton."""

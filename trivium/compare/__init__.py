@@ -1,0 +1,1 @@
+"""The open arrow: contenders, runs, executors, paired statistics, report."""

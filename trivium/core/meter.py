@@ -1,0 +1,229 @@
+"""The meter: floating-point operations, model calls, tokens, seconds and peak memory, measured rather than declared.
+
+Convention for FLOPs: two per multiply-add in matrix products, convolutions and attention, one per element in a
+cumulative sum, the split-radix count in a Fourier transform, none for other elementwise work. Attention that is told
+it is causal counts the pairs that are visible; attention under an explicit mask counts the whole rectangle, as the
+kernel computes it. A backward pass of attention counts twice the forward, without the recomputation of fused kernels,
+so that fused and unfused kernels cost the same.
+
+Counting runs under a dispatch mode and is slow, so a body is counted once per key (the shapes that determine its cost)
+and the count is reused for later bodies with the same key.
+"""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from trivium.core.budget import Budget, Spent
+
+_meters: ContextVar[tuple["Meter", ...]] = ContextVar("trivium_meters", default=())
+_counting: ContextVar[bool] = ContextVar("trivium_counting", default=False)
+_counts: dict[Hashable, int] = {}
+
+
+class Meter:
+    """Counts what is spent inside ``with Meter() as meter:``; meters nest, and each sees what happens inside it.
+
+    With a budget, the call that oversteps it by more than its tolerance raises BudgetExceeded.
+    """
+
+    def __init__(self, budget: Budget | None = None, who: str = "this run") -> None:
+        self.budget = budget
+        self.who = who
+        self._spent = Spent()
+        self._started: float | None = None
+        self._base = 0
+        self._peak = 0
+
+    def __enter__(self) -> "Meter":
+        _note_peaks()
+        self._base = self._peak = _reset_peak()
+        self._started = time.perf_counter()
+        self._token = _meters.set((*_meters.get(), self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _note_peaks()
+        self._spent = self.spent
+        self._started = None
+        _meters.reset(self._token)
+
+    @property
+    def spent(self) -> Spent:
+        """What was spent so far; final once the block has ended."""
+        if self._started is None:
+            return self._spent
+        return replace(
+            self._spent,
+            seconds=self._spent.seconds + time.perf_counter() - self._started,
+            peak_bytes=max(self._spent.peak_bytes, self._peak - self._base),
+        )
+
+    def add(self, amounts: Spent) -> None:
+        self._spent = self._spent + amounts
+        if self.budget is not None:
+            self.budget.check(self.who, self.spent)
+
+
+def spend(**amounts: float) -> None:
+    """Add amounts (units of ``core.budget.UNITS``) to every meter that is running."""
+    meters = _meters.get()
+    if meters:
+        cost = Spent(**amounts)  # type: ignore[arg-type]
+        for meter in meters:
+            meter.add(cost)
+
+
+def counting() -> bool:
+    """True inside a body whose operations are being counted; compiled code must then run uncompiled."""
+    return _counting.get()
+
+
+@contextmanager
+def measured(key: Hashable | None, **amounts: float) -> Iterator[None]:
+    """Charge the body's FLOPs, and the amounts, to the running meters.
+
+    ``key`` names everything that the FLOPs depend on (the model's identity and the shapes); None counts every time.
+    Inside another measured body only the amounts are charged, since the outer one counts the operations.
+    """
+    if not _meters.get() or _counting.get():
+        spend(**amounts)
+        yield
+        return
+    inside = _counting.set(True)
+    try:
+        if key is not None and key in _counts:
+            flops = _counts[key]
+            yield
+        else:
+            with flop_counter() as counter:
+                yield
+            flops = counter.get_total_flops()
+            if key is not None:
+                _counts[key] = flops
+    finally:
+        _counting.reset(inside)
+    spend(flops=flops, **amounts)
+
+
+def gradient(output: Tensor, inputs: Sequence[Tensor], key: Hashable | None = None) -> tuple[Tensor | None, ...]:
+    """d output / d inputs, charged to the meters as one backward pass. A tensor that is not reached gives None."""
+    with measured(key, backwards=1):
+        return torch.autograd.grad(output, list(inputs), allow_unused=True)
+
+
+def count_flops(body: Callable[[], Any]) -> int:
+    """FLOPs of one run of ``body``, by the convention of this module."""
+    inside = _counting.set(True)
+    try:
+        with flop_counter() as counter:
+            body()
+    finally:
+        _counting.reset(inside)
+    return counter.get_total_flops()
+
+
+def flop_counter() -> FlopCounterMode:
+    """PyTorch's counter, taught the CPU attention operators, Fourier transforms and scans that it counts as zero."""
+    return FlopCounterMode(display=False, custom_mapping=_mapping())
+
+
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], causal: bool) -> int:
+    batch, heads, queries, width = query[0], query[1], query[-2], query[-1]
+    keys = key[-2]
+    if causal:
+        full = min(queries, keys)
+        pairs = full * (full + 1) // 2 + (queries - full) * keys
+    else:
+        pairs = queries * keys
+    return 2 * batch * heads * pairs * (width + value[-1])
+
+
+def _attention_forward(query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *_: Any, **__: Any) -> int:
+    return _attention(query, key, value, is_causal)
+
+
+def _attention_backward(
+    grad_out: Any, query: Any, key: Any, value: Any, out: Any, logsumexp: Any, dropout_p: float = 0.0, is_causal: bool = False, *_: Any, **__: Any
+) -> int:
+    return 2 * _attention(query, key, value, is_causal)
+
+
+def _fft(x: Any, dim: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return _fft_count(x, dim, real=False)
+
+
+def _fft_real(x: Any, dim: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    # A real transform does half the work; of a complex-to-real one the longer, real side is the output.
+    longer = max((tuple(x), tuple(out_shape or x)), key=math.prod)
+    return _fft_count(longer, dim, real=True)
+
+
+def _fft_count(shape: Sequence[int], dim: Sequence[int], *, real: bool) -> int:
+    points = math.prod(shape[d] for d in dim)
+    return int(5 * math.prod(shape) * math.log2(max(points, 2)) * (0.5 if real else 1.0))
+
+
+def _scan(x: Any, *_: Any, **__: Any) -> int:
+    return math.prod(x)
+
+
+def _mapping() -> dict[Any, Any]:
+    aten = torch.ops.aten
+    return {
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention_forward,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+        aten._fft_c2c: _fft,
+        aten._fft_r2c: _fft_real,
+        aten._fft_c2r: _fft_real,
+        aten.cumsum: _scan,
+    }
+
+
+def _reset_peak() -> int:
+    """Start a new peak of resident memory where the system allows it; returns the present size in bytes."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return _status("VmRSS:")
+    except OSError:
+        return _high_water()
+
+
+def _high_water() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    try:
+        return _status("VmHWM:")
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"the system does not report {field}")
+
+
+def _note_peaks() -> None:
+    """Fold the present peak into every running meter, before a nested one resets it."""
+    meters = _meters.get()
+    if meters:
+        peak = _high_water()
+        for meter in meters:
+            meter._peak = max(meter._peak, peak)

@@ -1,0 +1,188 @@
+"""The nouns that methods are arrows between."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from trivium.core.errors import NotFinite
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training rows. ``ids`` (batch, time); ``mask`` (batch, time) bool, True where real; ``segments`` (batch, time)
+    int: document number within the row, so that packed documents do not see each other."""
+
+    ids: Tensor
+    mask: Tensor | None = None
+    segments: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    def split(self, rows: int) -> list["Batch"]:
+        """Micro-batches of at most so many rows."""
+        cut = lambda x: [None] * -(-len(self) // rows) if x is None else x.split(rows)  # noqa: E731
+        return [Batch(i, m, s) for i, m, s in zip(cut(self.ids), cut(self.mask), cut(self.segments), strict=True)]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        move = lambda x: None if x is None else x.to(device)  # noqa: E731
+        return Batch(self.ids.to(device), move(self.mask), move(self.segments))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss as numerator and denominator, so that sums over micro-batches and ranks are exact.
+
+    ``total`` is a scalar with gradient, ``count`` the weight it is divided by (usually predicted tokens).
+    """
+
+    total: Tensor
+    count: Tensor
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def value(self) -> Tensor:
+        return self.total / self.count
+
+
+@dataclass
+class Trace:
+    """What a decoder did, one entry per iteration (an iteration is one pass of the target model).
+
+    ``drafted``, ``accepted`` and ``committed`` are summed over rows; ``target_positions`` and ``draft_positions`` are
+    the positions fed; ``seconds`` maps a phase ("prefill", "draft", "verify", "choose") to its wall-clock sum.
+    """
+
+    iterations: list[dict[str, int]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def note(self, **counts: int) -> None:
+        self.iterations.append(counts)
+
+    def total(self, name: str) -> int:
+        return sum(entry.get(name, 0) for entry in self.iterations)
+
+    @property
+    def mean_accepted_length(self) -> float:
+        """Committed tokens per row and target pass, the extra token included (block efficiency); 1 for plain decoding."""
+        passes = sum(entry.get("rows", 1) for entry in self.iterations)
+        return self.total("committed") / passes if passes else 0.0
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """Accepted over verified draft tokens; None where nothing was drafted."""
+        verified = self.total("verified")
+        return self.total("accepted") / verified if verified else None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """New tokens. ``ids`` (batch, new) int64, ``logprobs`` (batch, new): the model's own, before any processing.
+
+    Rows may end early: ``lengths`` (batch,) tells how many columns count; the rest of ``ids`` and ``logprobs`` is 0.
+    ``accepted`` (batch, new) bool marks tokens that a drafter proposed and the verifier took.
+    """
+
+    ids: Tensor
+    logprobs: Tensor
+    lengths: Tensor
+    trace: Trace = field(default_factory=Trace)
+    accepted: Tensor | None = None
+
+    def row(self, index: int) -> Tensor:
+        """The new tokens of one row, without padding."""
+        return self.ids[index, : int(self.lengths[index])]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an attribution explains: the token after ``ids``, as a scalar of its distribution."""
+
+    token: int
+    foil: int | None = None
+    objective: Literal["logprob", "logit", "prob", "contrast"] = "logprob"
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("logprob", "logit", "prob", "contrast"):
+            raise ValueError(f"objective must be logprob, logit, prob or contrast, got {self.objective!r}")
+        if (self.objective == "contrast") != (self.foil is not None):
+            raise ValueError("objective 'contrast' and a foil go together: give both or neither")
+        if self.foil == self.token:
+            raise ValueError(f"the foil must differ from the target, both are {self.token}")
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """(batch, vocab) -> (batch,)"""
+        vocab = logits.shape[-1]
+        for name, token in (("target", self.token), ("foil", self.foil)):
+            if token is not None and not 0 <= token < vocab:
+                raise ValueError(f"{name} token {token} is outside the vocabulary of {vocab}")
+        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        if self.objective == "logit":
+            return logits[:, self.token]
+        if self.foil is not None:
+            return logits[:, self.token] - logits[:, self.foil]
+        logp = logits.log_softmax(-1)[:, self.token]
+        return logp if self.objective == "logprob" else logp.exp()
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """A score per input token. ``scores`` (time,), ``ids`` (time,); ``facts`` holds what the method reports of itself
+    (value, baseline value, completeness gap, converged)."""
+
+    scores: Tensor
+    ids: Tensor
+    target: Target
+    method: str = ""
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.scores.shape != self.ids.shape:
+            raise ValueError(f"{tuple(self.ids.shape)} ids need as many scores, got {tuple(self.scores.shape)}")
+        if not self.scores.isfinite().all():
+            at = (~self.scores.isfinite()).nonzero()[:, 0].tolist()
+            raise NotFinite(f"{self.method or 'the method'} gave scores that are not finite at positions {at[:8]}")
+
+    def top(self, k: int) -> list[int]:
+        """Positions of the k largest scores by magnitude, largest first."""
+        return self.scores.abs().topk(min(k, len(self.scores))).indices.tolist()
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item of a task. ``cluster`` groups items that are not independent; ``fields`` holds the task's own data."""
+
+    id: str
+    text: str
+    cluster: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a task measured on one example: numbers by name, and texts to show beside them."""
+
+    values: Mapping[str, float]
+    shown: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that a task reports: how to read it."""
+
+    name: str
+    title: str
+    higher_is_better: bool | None = True
+    """None where neither direction is better by itself."""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a row ends before its limit: at one of these tokens (kept in the output), or at one of these texts."""
+
+    tokens: Sequence[int] = ()
+    texts: Sequence[str] = ()

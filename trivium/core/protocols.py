@@ -1,0 +1,266 @@
+"""The protocols of DESIGN: what a model, a state, a tokenizer and each kind of method offers."""
+
+from abc import ABC, abstractmethod
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from trivium.core import meter
+from trivium.core.nouns import Attribution, Batch, Example, Generation, Loss, Measure, Observation, Stop, Target
+from trivium.core.tree import Draw, TokenTree
+
+
+class State(ABC):
+    """What a model remembers of the tokens it has seen, as a value: continuing from it twice gives the same answer.
+
+    Each row has its own tokens; ``slots`` counts the columns fed so far, padding and dropped drafts included, and
+    ``lengths`` (batch,) the tokens among them that are visible, which is also the next position of each row.
+    """
+
+    @property
+    @abstractmethod
+    def batch(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def slots(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def lengths(self) -> Tensor:
+        """(batch,) int64 on the CPU."""
+
+    @abstractmethod
+    def bytes(self) -> int:
+        """Bytes held for the slots in use."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Self:
+        """The given rows, repeats allowed: (n,) int64 -> a state of batch n."""
+
+    def gather(self, keep: Tensor) -> Self:
+        """Of the last ``keep.shape[1]`` slots of each row keep the marked ones: (batch, n) bool. Needs 'gather'."""
+        raise self._cannot("gather")
+
+    def truncate(self, length: int | Tensor) -> Self:
+        """The first ``length`` tokens of each row; an int or (batch,). Needs 'truncate'."""
+        raise self._cannot("truncate")
+
+    def _cannot(self, word: str) -> Exception:
+        from trivium.core.errors import NotOffered  # here, so that the abstract class stays free of policy
+
+        return NotOffered(f"{type(self).__name__} cannot {word}: this model's memory is no list of tokens")
+
+
+@dataclass(frozen=True)
+class LMOutput:
+    """``logits`` (batch, time or kept, vocab); ``hidden`` (batch, time or kept, width): what entered the head;
+    ``state``: only where asked for."""
+
+    logits: Tensor
+    hidden: Tensor
+    state: State | None = None
+
+
+_serial = itertools.count()
+
+
+class LanguageModel(nn.Module, ABC):
+    """A model of token sequences. Subclasses implement ``run``; calling it checks the input and feeds the meters."""
+
+    vocab_size: int
+    width: int
+    depth: int
+    offers: frozenset[str]
+    max_positions: int | None = None
+    """Longest sequence that positions allow; None where there is no such limit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.serial = next(_serial)  # unlike id(), never reused: it keys the meter's counts
+
+    def forward(
+        self,
+        ids: Tensor | None = None,
+        *,
+        embeds: Tensor | None = None,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        state: State | None = None,
+        keep_state: bool = False,
+        logits_to_keep: int = 0,
+    ) -> LMOutput:
+        """One pass.
+
+        ids (batch, time) int64, or embeds (batch, time, width). mask: (batch, time) bool, True where the new tokens
+        are real; or (batch, 1, time, state.slots + time) bool, True where a query may attend. positions (batch, time)
+        int64, by default counted from the mask and the state. segments (batch, time) int: documents that must not see
+        each other (training only, without a state). logits_to_keep: logits and hidden of the last n columns; 0 for all.
+
+        Raises ValueError for empty input, ids outside the vocabulary, both or neither of ids and embeds, or a sequence
+        beyond the positions the model has.
+        """
+        given = ids if ids is not None else embeds
+        if given is None or (ids is not None and embeds is not None):
+            raise ValueError("give either ids or embeds")
+        if given.shape[0] == 0 or given.shape[1] == 0:
+            raise ValueError(f"the input is empty: {tuple(given.shape)}; give at least one row of at least one token")
+        if ids is not None and not (torch.compiler.is_compiling() or ids.is_meta):
+            low, high = torch.aminmax(ids)
+            if low < 0 or high >= self.vocab_size:
+                bad = int(low) if low < 0 else int(high)
+                raise ValueError(f"token id {bad} is outside the vocabulary of {self.vocab_size} (0 to {self.vocab_size - 1})")
+        slots = state.slots if state is not None else 0
+        if self.max_positions is not None:
+            longest = given.shape[1] + (int(state.lengths.max()) if state is not None else 0)
+            if longest > self.max_positions and mask is None and positions is None:
+                raise ValueError(f"{longest} tokens are more than the {self.max_positions} positions of this model; shorten the prompt or lower the limit")
+        batch, time = given.shape[:2]
+        key = (self.serial, batch, time, slots, mask is None or mask.ndim, logits_to_keep, torch.is_grad_enabled(), keep_state)
+        with meter.measured(key, calls=1, positions=batch * time):
+            return self.run(
+                ids,
+                embeds=embeds,
+                mask=mask,
+                positions=positions,
+                segments=segments,
+                state=state,
+                keep_state=keep_state,
+                logits_to_keep=logits_to_keep,
+            )
+
+    @abstractmethod
+    def run(
+        self,
+        ids: Tensor | None,
+        *,
+        embeds: Tensor | None,
+        mask: Tensor | None,
+        positions: Tensor | None,
+        segments: Tensor | None,
+        state: State | None,
+        keep_state: bool,
+        logits_to_keep: int,
+    ) -> LMOutput:
+        """The pass itself, on checked input."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """(batch, time) -> (batch, time, width): what ``embeds`` expects, so ``model(embeds=model.embed(ids))`` equals ``model(ids)``."""
+
+    def layers(self, start: int, stop: int, hidden: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """Run layers ``start`` to ``stop`` (not included) on the residual stream (batch, time, width). Needs 'layers'."""
+        from trivium.core.errors import NotOffered
+
+        raise NotOffered("this model cannot run a range of its layers")
+
+    @abstractmethod
+    def sites(self) -> tuple[str, ...]:
+        """Names that ``capture`` and ``edit`` accept, such as 'blocks.3.attn.out'."""
+
+    @abstractmethod
+    def capture(self, *names: str) -> AbstractContextManager[dict[str, Tensor]]:
+        """Within the block, each pass stores the tensor at each named site (the last pass wins)."""
+
+    @abstractmethod
+    def edit(self, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> AbstractContextManager[None]:
+        """Within the block, the tensor at each named site is replaced; raises on exit where an edit never ran."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Text to ids and back."""
+
+    vocab_size: int
+    bos: int | None
+    eos: int | None
+    pad: int | None
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+    def bytes_of(self, id: int) -> bytes:
+        """The bytes that one token stands for; empty for special tokens."""
+        ...
+
+
+class Decoder(Protocol):
+    """model x prompt -> generation. ``prompt`` (batch, time); ``mask`` (batch, time) bool marks real tokens where rows
+    differ in length."""
+
+    def __call__(
+        self,
+        model: LanguageModel,
+        prompt: Tensor,
+        *,
+        limit: int,
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+        stop: Stop = Stop(),
+    ) -> Generation: ...
+
+
+class DraftSession(Protocol):
+    """One drafter at work on one batch of prompts."""
+
+    def propose(self, contexts: Sequence[Tensor], room: Sequence[int]) -> list[TokenTree]:
+        """A tree per row, rooted at the row's last committed token and at most ``room`` deep.
+
+        ``contexts``: per row all committed tokens, the pending one last. A tree of one node means no proposal.
+        """
+        ...
+
+
+class Drafter(Protocol):
+    """context -> token tree."""
+
+    @property
+    def draws(self) -> Draw: ...
+
+    def start(self, model: LanguageModel, *, generator: torch.Generator, logits: Callable[[Tensor, Sequence[Tensor]], Tensor]) -> DraftSession:
+        """Begin on a new batch. ``model`` is the target (for its vocabulary); ``logits`` is the logits pipeline as
+        (rows, vocab) x the history of each row -> processed (rows, vocab), applied to the draft distribution too."""
+        ...
+
+
+class Objective(Protocol):
+    """model x batch -> loss."""
+
+    def __call__(self, model: LanguageModel, batch: Batch, *, generator: torch.Generator) -> Loss: ...
+
+
+class Architecture(Protocol):
+    """recipe -> model."""
+
+    def build(self, vocab_size: int, *, seed: int = 0) -> LanguageModel: ...
+
+
+class Explainer(Protocol):
+    """model x ids x target -> attribution; ``ids`` (time,)."""
+
+    def __call__(self, model: LanguageModel, ids: Tensor, target: Target, *, generator: torch.Generator) -> Attribution: ...
+
+
+class Task(Protocol):
+    """What is measured, on which examples. ``score`` takes the output of the open arrow on one example."""
+
+    measures: Sequence[Measure]
+
+    def examples(self, split: str) -> Sequence[Example]: ...
+
+    def score(self, system: object, example: Example, output: object) -> Observation: ...

@@ -1,0 +1,1 @@
+"""Corpora that are made or read from where they lie, splits, packing and batches."""

@@ -1,0 +1,1 @@
+"""Model and prompt to generation: how the next tokens are chosen."""

@@ -1,0 +1,1 @@
+"""Context to token tree: what a speculative decoder is given to verify."""

@@ -1,0 +1,1 @@
+"""System and task to scores: tasks and what they measure."""

@@ -1,0 +1,1 @@
+"""Model and batch to loss: what a model is trained for."""

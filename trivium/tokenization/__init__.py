@@ -1,0 +1,1 @@
+"""Byte, BPE and Hugging Face tokenizers under one small protocol."""
