@@ -1,0 +1,153 @@
+"""Numbers and sentences of a report: one way to write each, for the page, the Markdown and the terminal."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SUPPORTED, CONTRADICTED, NOT_VISIBLE = "supported", "contradicted", "not visible at this scale"
+GLYPHS = {SUPPORTED: "▲", CONTRADICTED: "▼", NOT_VISIBLE: "○", "": "·"}
+
+# How a unit of core.budget is headed, and what its numbers are followed by. Others are written as they are.
+UNITS = {
+    "flops": ("FLOPs", "FLOP"),
+    "calls": ("model calls", ""),
+    "backwards": ("backward passes", ""),
+    "evaluations": ("forward + backward", ""),
+    "positions": ("positions fed", ""),
+    "new_tokens": ("new tokens", ""),
+    "tokens": ("training tokens", ""),
+    "seconds": ("seconds", "s"),
+    "peak_bytes": ("peak memory", "B"),
+    "parameters": ("parameters", ""),
+    "bytes": ("bytes kept", "B"),
+}
+_PREFIXES = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P", 6: "E"}
+
+
+def unit_title(unit: str) -> str:
+    """The heading of a unit: 'new_tokens' -> 'new tokens'."""
+    return UNITS.get(unit, (unit.replace("_", " "), ""))[0]
+
+
+def finite(x: object) -> float | None:
+    """A number that can be shown, or None."""
+    if isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x):
+        return None
+    return float(x)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the numbers of one column are written: over a power of a thousand, with so many decimals."""
+
+    power: int = 0
+    decimals: int = 2
+    unit: str = ""
+
+    def __call__(self, x: object, *, sign: bool = False) -> str:
+        """'1,204', '−0.35', with a sign '+0.35'; '—' where there is no number."""
+        value = finite(x)
+        if value is None:
+            return "—"
+        text = f"{value / 1000**self.power:{'+' if sign else ''},.{self.decimals}f}"
+        if float(text.replace(",", "")) == 0:
+            text = text.lstrip("+-")
+        return text.replace("-", "−")
+
+    @property
+    def suffix(self) -> str:
+        """What the numbers are in: 'GFLOP', 's', ''."""
+        if self.unit or abs(self.power) not in (0, 1, 2):
+            return f"{_PREFIXES[self.power]}{self.unit}"
+        return {0: "", 1: "thousand", 2: "million"}.get(self.power, f"10^{3 * self.power}")
+
+
+def measure_scale(values: Iterable[object], halves: Iterable[object] = ()) -> Scale:
+    """For a measure: as many decimals as the typical interval bears (two figures of its half width)."""
+    spread = sorted(h for h in map(finite, halves) if h)
+    shown = sorted(abs(v) for v in map(finite, values) if v)
+    size = spread[len(spread) // 2] if spread else (shown[len(shown) // 2] / 10 if shown else 1.0)
+    return Scale(decimals=min(6, max(0, 1 - math.floor(math.log10(size)))))
+
+
+def cost_scale(unit: str, values: Iterable[object]) -> Scale:
+    """For a cost: a prefix by the largest value, three figures for the typical one."""
+    shown = sorted(v for v in map(finite, values) if v and v > 0)
+    suffix = UNITS.get(unit, ("", ""))[1]
+    if not shown:
+        return Scale(decimals=0, unit=suffix)
+    whole = unit not in ("flops", "seconds") and all(v == int(v) for v in shown)
+    if whole and shown[-1] < 100_000:
+        return Scale(decimals=0, unit=suffix)
+    power = max(-3, min(6, math.floor(math.log10(shown[-1]) / 3)))
+    if unit == "seconds" and power > 0:
+        power = 0
+    typical = shown[len(shown) // 2] / 1000**power
+    return Scale(power, min(4, max(0, 2 - math.floor(math.log10(typical)))), suffix)
+
+
+def p_value(p: object) -> str:
+    """'p < 0.001' or 'p = 0.042'."""
+    value = finite(p)
+    if value is None:
+        return ""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}" if value < 0.01 else f"p = {value:.2f}"
+
+
+def pair_scale(pair: Mapping[str, Any]) -> Scale:
+    """Decimals for a difference, by its interval."""
+    low, high = finite(pair.get("low")), finite(pair.get("high"))
+    return measure_scale([pair.get("difference")], [] if low is None or high is None else [(high - low) / 2])
+
+
+def interval(low: object, high: object, scale: Scale, *, sign: bool = False) -> str:
+    """'[−0.50, −0.20]', empty where there is none."""
+    if finite(low) is None or finite(high) is None:
+        return ""
+    return f"[{scale(low, sign=sign)}, {scale(high, sign=sign)}]"
+
+
+def direction(measure: Mapping[str, Any]) -> str:
+    """'higher is better', 'lower is better', or nothing."""
+    return {True: "higher is better", False: "lower is better"}.get(measure.get("higher_is_better"), "")
+
+
+def verdict_sentence(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
+    """One pair in words: who against whom, in what, by how much, and how sure. The verdict word stands before it."""
+    a, b, title = pair["a"], pair["b"], measure.get("title", pair["measure"])
+    scale = pair_scale(pair)
+    unit = f" {measure['unit']}" if measure.get("unit") else ""
+    amount = f"{scale(pair.get('difference'), sign=True)}{unit}"
+    sure = [interval(pair.get("low"), pair.get("high"), scale, sign=True), p_value(pair.get("p_holm"))]
+    facts = ", ".join(part for part in sure if part)
+    facts = f"{amount} ({facts})" if facts else amount
+    verdict = pair.get("verdict", "")
+    if verdict in (SUPPORTED, CONTRADICTED):
+        better = "better" if verdict == SUPPORTED else "worse"
+        if measure.get("higher_is_better") is None:
+            better = "different"
+        return f"{a} is {better} than {b} in {title}: {facts}" if better != "different" else f"{a} differs from {b} in {title}: {facts}"
+    if verdict == NOT_VISIBLE:
+        seen = f"no difference seen between {a} and {b} in {title}: {facts}"
+        least = finite(pair.get("detectable"))
+        return f"{seen}; less than {scale(least)}{unit} could not have been seen" if least else seen
+    return f"{a} minus {b} in {title}: {facts}"
+
+
+def failures(contender: Mapping[str, Any]) -> list[str]:
+    """Why runs of a contender failed, one line per reason."""
+    lines = []
+    for entry in contender.get("failed") or []:
+        where = ", ".join(
+            part
+            for part in (
+                f"example {entry['example']}" if entry.get("example") else "",
+                f"seed {entry['seed']}" if entry.get("seed") is not None else "",
+            )
+            if part
+        )
+        count = entry.get("count") or 1
+        times = f" ({count} times)" if count > 1 else ""
+        lines.append(f"{entry.get('type', 'error')}: {entry.get('message', '')}{f' at {where}' if where else ''}{times}")
+    return lines
