@@ -62,7 +62,9 @@ def locked(folder: str | Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             owner = file.read().strip() or "unknown"
-            raise RunBusy(f"{folder} is in use by process {owner}; wait for it, stop it, or choose another folder") from None
+            raise RunBusy(
+                f"{folder} is in use by process {owner}; wait for it, stop it, or choose another folder"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

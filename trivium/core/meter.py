@@ -150,12 +150,23 @@ def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], c
     return 2 * batch * heads * pairs * (width + value[-1])
 
 
-def _attention_forward(query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *_: Any, **__: Any) -> int:
+def _attention_forward(
+    query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *_: Any, **__: Any
+) -> int:
     return _attention(query, key, value, is_causal)
 
 
 def _attention_backward(
-    grad_out: Any, query: Any, key: Any, value: Any, out: Any, logsumexp: Any, dropout_p: float = 0.0, is_causal: bool = False, *_: Any, **__: Any
+    grad_out: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    out: Any,
+    logsumexp: Any,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *_: Any,
+    **__: Any,
 ) -> int:
     return 2 * _attention(query, key, value, is_causal)
 

@@ -8,8 +8,9 @@ import ast
 import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from trivium.core.capabilities import known
 from trivium.core.errors import UnknownMethod, UnknownName, did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent.parent
-LAYERS = frozenset({"core", "nn", "tokenization", "data", "models", "training", "compare"})
+LAYERS = frozenset({"core", "nn", "tokenization", "data", "models", "training", "compare", "cli"})
 HEADINGS = ("Source", "Equation", "Shapes", "Cost", "Caveats")
 
 T = TypeVar("T", bound=type)
@@ -41,7 +42,9 @@ class Card:
         return f"{self.kind}/{self.name}"
 
 
-def method(*, title: str, source: str, year: int, needs: Iterable[str] = (), lossless: bool = False) -> Callable[[T], T]:
+def method(
+    *, title: str, source: str, year: int, needs: Iterable[str] = (), lossless: bool = False
+) -> Callable[[T], T]:
     """Mark the one public class of a method file and attach its card. Arguments must be literals (they are parsed)."""
 
     def attach(cls: T) -> T:
@@ -53,7 +56,7 @@ def method(*, title: str, source: str, year: int, needs: Iterable[str] = (), los
 
 
 def card_of(thing: object) -> Card:
-    """The card of a method, given the class or an object of it. A method of one's own without a card gets a bare one."""
+    """The card of a method, given the class or an object of it; a method of one's own without one gets a bare card."""
     cls = thing if isinstance(thing, type) else type(thing)
     card = getattr(cls, "__card__", None)
     if card is None:
@@ -116,6 +119,16 @@ def split(path: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
+class Option:
+    """A field of a method: its annotation, default and line of explanation, as written."""
+
+    name: str
+    type: str
+    default: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Entry:
     """A method as read from its source text, without importing it."""
 
@@ -124,6 +137,7 @@ class Entry:
     """First line of the file's docstring."""
     headings: dict[str, str]
     """Source, Equation, Shapes, Cost, Caveats -> their text."""
+    options: tuple[Option, ...]
 
 
 def headings(docstring: str) -> dict[str, str]:
@@ -138,7 +152,7 @@ def headings(docstring: str) -> dict[str, str]:
     return {heading: "\n".join(lines).strip("\n") for heading, lines in parts.items()}
 
 
-@lru_cache(maxsize=None)
+@cache
 def entry(kind: str, name: str) -> Entry:
     """Read one method's card and docstring from its source text."""
     path = PACKAGE / kind / f"{name}.py"
@@ -146,18 +160,46 @@ def entry(kind: str, name: str) -> Entry:
         raise UnknownMethod(f"no {kind} method named {name!r}{did_you_mean(name, names(kind))}")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstring = ast.get_docstring(tree) or ""
-    calls = [
-        decorator
+    marked = [
+        (node, decorator)
         for node in tree.body
         if isinstance(node, ast.ClassDef)
         for decorator in node.decorator_list
         if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "method"
     ]
-    if len(calls) != 1:
-        raise TypeError(f"trivium/{kind}/{name}.py must hold exactly one class under @method, it holds {len(calls)}")
-    said: dict[str, Any] = {word.arg: ast.literal_eval(word.value) for word in calls[0].keywords if word.arg}
+    if len(marked) != 1:
+        raise TypeError(f"trivium/{kind}/{name}.py must hold exactly one class under @method, it holds {len(marked)}")
+    cls, call = marked[0]
+    said: dict[str, Any] = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
     said["needs"] = known(said.get("needs", ()))
-    return Entry(Card(kind=kind, name=name, **said), docstring.split("\n", 1)[0], headings(docstring))
+    card = Card(kind=kind, name=name, **said)
+    return Entry(card, docstring.split("\n", 1)[0], headings(docstring), tuple(_options(cls)))
+
+
+def _options(cls: ast.ClassDef) -> Iterable[Option]:
+    """The annotated fields of a dataclass, each with the string that follows it."""
+    followers: list[ast.stmt | None] = [*cls.body[1:], None]
+    for node, after in zip(cls.body, followers, strict=True):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        if ast.unparse(node.annotation).startswith("ClassVar"):
+            continue
+        text = ""
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+            text = cleandoc(after.value.value)
+        yield Option(node.target.id, ast.unparse(node.annotation), _default(node.value), text)
+
+
+def _default(value: ast.expr | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
+        words = {word.arg: word.value for word in value.keywords}
+        if "default" in words:
+            return ast.unparse(words["default"])
+        factory = words.get("default_factory")
+        return f"{ast.unparse(factory.body if isinstance(factory, ast.Lambda) else factory)}" if factory else ""
+    return ast.unparse(value)
 
 
 def entries(kind: str) -> tuple[Entry, ...]:

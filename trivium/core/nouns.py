@@ -67,7 +67,7 @@ class Trace:
 
     @property
     def mean_accepted_length(self) -> float:
-        """Committed tokens per row and target pass, the extra token included (block efficiency); 1 for plain decoding."""
+        """Block efficiency: committed tokens per row and target pass, the extra token included; 1 for plain decoding."""
         passes = sum(entry.get("rows", 1) for entry in self.iterations)
         return self.total("committed") / passes if passes else 0.0
 

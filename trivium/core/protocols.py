@@ -1,7 +1,7 @@
 """The protocols of DESIGN: what a model, a state, a tokenizer and each kind of method offers."""
 
-from abc import ABC, abstractmethod
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core import meter
+from trivium.core.errors import NotOffered
 from trivium.core.nouns import Attribution, Batch, Example, Generation, Loss, Measure, Observation, Stop, Target
 from trivium.core.tree import Draw, TokenTree
 
@@ -52,8 +53,6 @@ class State(ABC):
         raise self._cannot("truncate")
 
     def _cannot(self, word: str) -> Exception:
-        from trivium.core.errors import NotOffered  # here, so that the abstract class stays free of policy
-
         return NotOffered(f"{type(self).__name__} cannot {word}: this model's memory is no list of tokens")
 
 
@@ -115,14 +114,28 @@ class LanguageModel(nn.Module, ABC):
             low, high = torch.aminmax(ids)
             if low < 0 or high >= self.vocab_size:
                 bad = int(low) if low < 0 else int(high)
-                raise ValueError(f"token id {bad} is outside the vocabulary of {self.vocab_size} (0 to {self.vocab_size - 1})")
+                raise ValueError(
+                    f"token id {bad} is outside the vocabulary of {self.vocab_size} (0 to {self.vocab_size - 1})"
+                )
         slots = state.slots if state is not None else 0
         if self.max_positions is not None:
             longest = given.shape[1] + (int(state.lengths.max()) if state is not None else 0)
             if longest > self.max_positions and mask is None and positions is None:
-                raise ValueError(f"{longest} tokens are more than the {self.max_positions} positions of this model; shorten the prompt or lower the limit")
+                raise ValueError(
+                    f"{longest} tokens are more than the {self.max_positions} positions of this model; "
+                    "shorten the prompt or lower the limit"
+                )
         batch, time = given.shape[:2]
-        key = (self.serial, batch, time, slots, mask is None or mask.ndim, logits_to_keep, torch.is_grad_enabled(), keep_state)
+        key = (
+            self.serial,
+            batch,
+            time,
+            slots,
+            mask is None or mask.ndim,
+            logits_to_keep,
+            torch.is_grad_enabled(),
+            keep_state,
+        )
         with meter.measured(key, calls=1, positions=batch * time):
             return self.run(
                 ids,
@@ -152,12 +165,12 @@ class LanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:
-        """(batch, time) -> (batch, time, width): what ``embeds`` expects, so ``model(embeds=model.embed(ids))`` equals ``model(ids)``."""
+        """(batch, time) -> (batch, time, width), such that ``model(embeds=model.embed(ids))`` equals ``model(ids)``."""
 
-    def layers(self, start: int, stop: int, hidden: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
-        """Run layers ``start`` to ``stop`` (not included) on the residual stream (batch, time, width). Needs 'layers'."""
-        from trivium.core.errors import NotOffered
-
+    def layers(
+        self, start: int, stop: int, hidden: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """Run layers ``start`` to ``stop`` (excluded) on the residual stream (batch, time, width). Needs 'layers'."""
         raise NotOffered("this model cannot run a range of its layers")
 
     @abstractmethod
@@ -232,7 +245,9 @@ class Drafter(Protocol):
     @property
     def draws(self) -> Draw: ...
 
-    def start(self, model: LanguageModel, *, generator: torch.Generator, logits: Callable[[Tensor, Sequence[Tensor]], Tensor]) -> DraftSession:
+    def start(
+        self, model: LanguageModel, *, generator: torch.Generator, logits: Callable[[Tensor, Sequence[Tensor]], Tensor]
+    ) -> DraftSession:
         """Begin on a new batch. ``model`` is the target (for its vocabulary); ``logits`` is the logits pipeline as
         (rows, vocab) x the history of each row -> processed (rows, vocab), applied to the draft distribution too."""
         ...
@@ -253,7 +268,9 @@ class Architecture(Protocol):
 class Explainer(Protocol):
     """model x ids x target -> attribution; ``ids`` (time,)."""
 
-    def __call__(self, model: LanguageModel, ids: Tensor, target: Target, *, generator: torch.Generator) -> Attribution: ...
+    def __call__(
+        self, model: LanguageModel, ids: Tensor, target: Target, *, generator: torch.Generator
+    ) -> Attribution: ...
 
 
 class Task(Protocol):

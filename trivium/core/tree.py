@@ -40,7 +40,9 @@ class TokenTree:
         wrong = (self.parents >= index) | ((self.parents < 0) != (index == 0))
         if wrong.any():
             node = int(wrong.nonzero()[0, 0])
-            raise ValueError(f"node {node} has parent {int(self.parents[node])}; a parent stands before its child, only node 0 has -1")
+            raise ValueError(
+                f"node {node} has parent {int(self.parents[node])}; a parent stands before its child, and only node 0 has -1"
+            )
         if self.probs is not None and self.probs.shape[0] != self.tokens.numel():
             raise ValueError(f"{self.tokens.numel()} nodes need as many draft rows, got {self.probs.shape[0]}")
 
@@ -48,7 +50,14 @@ class TokenTree:
         return self.tokens.numel()
 
     @classmethod
-    def chain(cls, pending: int, drafted: Sequence[int] | Tensor = (), *, draws: Draw = "deterministic", probs: Tensor | None = None) -> "TokenTree":
+    def chain(
+        cls,
+        pending: int,
+        drafted: Sequence[int] | Tensor = (),
+        *,
+        draws: Draw = "deterministic",
+        probs: Tensor | None = None,
+    ) -> "TokenTree":
         """The pending token followed by one line of drafts. ``probs`` (drafts, vocab): where each draft came from."""
         tokens = torch.tensor([pending, *(int(token) for token in drafted)])
         if probs is not None:  # the last node has no children; give it a row all the same, so rows and nodes match
