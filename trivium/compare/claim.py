@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from trivium.compare.statistics import FEWEST_SEEDS, Verdict, mean_interval, verdict
 from trivium.core import files, provenance
 from trivium.core.errors import UnknownMethod, did_you_mean
 from trivium.core.progress import Bar
-
-Verdict = Literal["supported", "contradicted", "not visible at this scale"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,6 @@ def judge(differences: Sequence[float], *, more_than: float = 0.0, note: str = "
     Supported where the whole 95 % t-interval of their mean does, contradicted where the whole interval falls short,
     otherwise not visible. Fewer than three seeds never support or contradict anything.
     """
-    from trivium.compare.statistics import mean_interval, verdict
-
     values = [float(value) for value in differences]
     if not all(math.isfinite(value) for value in values):
         raise ValueError(f"differences must be finite numbers, got {values}")
@@ -65,7 +62,8 @@ def judge(differences: Sequence[float], *, more_than: float = 0.0, note: str = "
         "differences": values,
         **figures,
     }
-    return ClaimResult(verdict(found.low, found.high, more_than) or "not visible at this scale", numbers, note)
+    word = verdict(found.low, found.high, more_than) if len(values) >= FEWEST_SEEDS else None
+    return ClaimResult(word or "not visible at this scale", numbers, note)
 
 
 def home() -> Path:

@@ -284,7 +284,7 @@ def _read(hint: Any, kind: str | None = None) -> str:
     if kind is not None and not _is_sequence(hint):
         return f"a {kind} method"
     if origin is typing.Literal:
-        return ", ".join(repr(option) for option in inner[:-1]) + (" or " if len(inner) > 1 else "") + repr(inner[-1])
+        return " or ".join(repr(option) for option in inner)
     if _is_sequence(hint):
         return "a list" + (f" of {_read(inner[0], kind)}" if inner else "")
     if hint in (None, type(None)):

@@ -29,16 +29,17 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
                                    "failed": [{"example", "seed", "type", "message", "count"}],
                                    "tuned": [{"config", "value", "chosen": bool}]}]     low/high may be null
     pairs                        [{"a": contender, "b": baseline, "measure", "difference", "low", "high", "p", "p_holm",
-                                   "verdict": "supported"|"contradicted"|"not visible at this scale"|"",
+                                   "verdict": "supported"|"contradicted"|"not visible at this scale"|null,
                                    "n", "clusters", "method", "detectable", "correlation"}]
     examples                     [{"id", "group", "seed", "prompt",
                                    "outputs": {contender: {"text", "spans": [{"text", "kind":
                                    "plain"|"accepted"|"drafted"}], "values": {...}, "html": fragment or null,
                                    "error": "" or message}}}]
                                  "html" is a trusted fragment made by this package (an attribution), all else is text
-    curves                       {contender: {seed as text: [{"step", "flops", "tokens", "loss", "bits_per_byte"}]}}, may be {}
+    curves                       {contender: {seed as text: [{"step", "flops", "tokens", "loss", "bits_per_byte"}]}};
+                                 empty where nothing was trained
     tuning                       {"trials": n, "split": "validation", "counted": text}
-    statistics                   {"interval": how it was made, "family": what Holm covers, "seed": 0, "confidence": 0.95}
+    statistics                   {"interval": how it was made, "family": what Holm covers, "seed", "confidence"}
     provenance                   core.provenance.provenance(...)
     command                      what to type to repeat it
 

@@ -8,6 +8,7 @@ which makes every mean below a ratio of sums: mean = sum w v / sum w.
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,13 @@ FEW_CLUSTERS = 30
 FEWEST_ITEMS = 6
 """An exact two-sided sign-flip test over 5 clusters cannot reach p < 0.05: below 6 there is no verdict."""
 FEWEST_SEEDS = 3
+"""Training seeds below which a run is a smoke test and nothing is judged."""
 EXACT_UP_TO = 20
 
+Verdict = Literal["supported", "contradicted", "not visible at this scale"]
+
 Values = NDArray[np.float64]
+Numbers = Sequence[float] | Values
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,10 @@ class Pair:
     test: str
     correlation: float | None
     p_holm: float | None = None
-    verdict: str = ""
+    verdict: Verdict | None = None
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def mean_interval(values: Numbers, confidence: float = 0.95) -> Interval:
     """Student's t-interval of independent values, such as one difference per training seed."""
     v = np.asarray(values, float)
     n = len(v)
@@ -64,9 +69,9 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 
 
 def clustered_interval(
-    values: Sequence[float],
+    values: Numbers,
     clusters: Sequence[Hashable],
-    weights: Sequence[float] | None = None,
+    weights: Numbers | None = None,
     *,
     seed: int = 0,
     confidence: float = 0.95,
@@ -86,7 +91,7 @@ def clustered_interval(
     return Interval(mean, low, high, n, count, "cluster bootstrap", detectable)
 
 
-def proportion_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def proportion_interval(values: Numbers, confidence: float = 0.95) -> Interval:
     """Wilson's interval for independent outcomes that are 0 or 1."""
     hits, n = int(sum(values)), len(values)
     found = stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
@@ -94,7 +99,7 @@ def proportion_interval(values: Sequence[float], confidence: float = 0.95) -> In
 
 
 def summary(
-    values: Sequence[float], clusters: Sequence[Hashable], weights: Sequence[float] | None = None, *, seed: int = 0
+    values: Numbers, clusters: Sequence[Hashable], weights: Numbers | None = None, *, seed: int = 0
 ) -> Interval:
     """How one contender did: Wilson for independent yes-or-no items, else the clustered interval."""
     if weights is None and _binary(values) and len(set(clusters)) == len(values):
@@ -103,10 +108,10 @@ def summary(
 
 
 def paired(
-    first: Sequence[float],
-    second: Sequence[float],
+    first: Numbers,
+    second: Numbers,
     clusters: Sequence[Hashable],
-    weights: Sequence[float] | None = None,
+    weights: Numbers | None = None,
     *,
     seed: int = 0,
 ) -> Pair:
@@ -124,7 +129,7 @@ def paired(
     return Pair(interval, p, test, correlation(a, b))
 
 
-def paired_seeds(first: Sequence[float], second: Sequence[float]) -> Pair:
+def paired_seeds(first: Numbers, second: Numbers) -> Pair:
     """Compare two trained contenders, one value per seed: t-interval and paired t-test."""
     a, b = np.asarray(first, float), np.asarray(second, float)
     interval = mean_interval(a - b)
@@ -140,7 +145,7 @@ def mcnemar(better: int, worse: int) -> float:
     return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
 
 
-def sign_flip(differences: Sequence[float] | Values, *, seed: int = 0) -> float:
+def sign_flip(differences: Numbers, *, seed: int = 0) -> float:
     """Two-sided p under the null that each cluster's difference was as likely of the other sign.
 
     Exact over all sign patterns up to 20 clusters; above, p = (1 + count) / (1 + draws).
@@ -176,10 +181,10 @@ def with_holm(family: Sequence[Pair]) -> list[Pair]:
     return [replace(pair, p_holm=adjusted.get(n)) for n, pair in enumerate(family)]
 
 
-def verdict(low: float | None, high: float | None, more_than: float = 0.0) -> str:
-    """The word for 'the difference exceeds ``more_than``', from its interval; '' where there is no interval."""
+def verdict(low: float | None, high: float | None, more_than: float = 0.0) -> Verdict | None:
+    """The word for 'the difference exceeds ``more_than``', from its interval; None where there is no interval."""
     if low is None or high is None:
-        return ""
+        return None
     if low > more_than:
         return "supported"
     return "contradicted" if high < more_than else "not visible at this scale"
@@ -192,10 +197,10 @@ def judged(pair: Pair, higher_is_better: bool | None, *, fewest: int = FEWEST_IT
     where the interval excludes zero and Holm's p is below the level.
     """
     if higher_is_better is None or pair.p_holm is None or pair.interval.clusters < fewest:
-        return replace(pair, verdict="")
+        return replace(pair, verdict=None)
     low, high = pair.interval.low, pair.interval.high
     if low is None or high is None:
-        return replace(pair, verdict="")
+        return replace(pair, verdict=None)
     word = verdict(low, high) if higher_is_better else verdict(-high, -low)
     return replace(pair, verdict=word if pair.p_holm < level else "not visible at this scale")
 
@@ -207,9 +212,7 @@ def correlation(a: Values, b: Values) -> float | None:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _by_cluster(
-    values: Sequence[float] | Values, clusters: Sequence[Hashable], weights: Sequence[float] | None
-) -> tuple[Values, Values]:
+def _by_cluster(values: Numbers, clusters: Sequence[Hashable], weights: Numbers | None) -> tuple[Values, Values]:
     """Per cluster the weighted sum of its values and the sum of its weights."""
     v = np.asarray(values, float)
     w = np.ones_like(v) if weights is None else np.asarray(weights, float)
@@ -219,7 +222,7 @@ def _by_cluster(
         raise ValueError("values must be finite, weights finite, not negative and not all zero")
     index: dict[Hashable, int] = {}
     where = np.array([index.setdefault(cluster, len(index)) for cluster in clusters])
-    return np.bincount(where, w * v), np.bincount(where, w)
+    return np.bincount(where, w * v).astype(float), np.bincount(where, w).astype(float)
 
 
 def _clustered_error(totals: Values, sums: Values) -> float:
@@ -237,5 +240,5 @@ def _cluster_bootstrap(totals: Values, sums: Values, seed: int, confidence: floa
     return float(low), float(high)
 
 
-def _binary(values: Sequence[float] | Values) -> bool:
+def _binary(values: Numbers) -> bool:
     return bool(np.isin(np.asarray(values, float), (0.0, 1.0)).all())
