@@ -24,8 +24,11 @@ class Batch:
 
     def split(self, rows: int) -> list["Batch"]:
         """Micro-batches of at most so many rows."""
-        cut = lambda x: [None] * -(-len(self) // rows) if x is None else x.split(rows)  # noqa: E731
-        return [Batch(i, m, s) for i, m, s in zip(cut(self.ids), cut(self.mask), cut(self.segments), strict=True)]
+        rows_of = lambda x, i: None if x is None else x[i : i + rows]  # noqa: E731
+        return [
+            Batch(self.ids[i : i + rows], rows_of(self.mask, i), rows_of(self.segments, i))
+            for i in range(0, len(self), rows)
+        ]
 
     def to(self, device: torch.device | str) -> "Batch":
         move = lambda x: None if x is None else x.to(device)  # noqa: E731
@@ -67,7 +70,7 @@ class Trace:
 
     @property
     def mean_accepted_length(self) -> float:
-        """Block efficiency: committed tokens per row and target pass, the extra token included; 1 for plain decoding."""
+        """Block efficiency: committed tokens per row and target pass, the extra one included; 1 for plain decoding."""
         passes = sum(entry.get("rows", 1) for entry in self.iterations)
         return self.total("committed") / passes if passes else 0.0
 

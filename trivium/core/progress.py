@@ -21,7 +21,9 @@ class Bar:
     def advance(self, amount: float = 1.0, note: str | None = None) -> None:
         self.done += amount
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=amount, **({"note": note} if note is not None else {}))
+            self._progress.update(self._task, advance=amount)
+        if note is not None:
+            self.note(note)
 
     def note(self, text: str) -> None:
         """Replace the text behind the bar: what runs now, or what was spent."""
@@ -49,5 +51,5 @@ def progress(label: str, total: float, *, done: float = 0.0, show: bool | None =
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=False) as shown:
-        task = shown.add_task(label, total=total, completed=done, note="")
+        task = shown.add_task(label, total=total, completed=done, note="")  # pyright: ignore[reportArgumentType]
         yield Bar(total, done, shown, task)

@@ -41,7 +41,7 @@ class TokenTree:
         if wrong.any():
             node = int(wrong.nonzero()[0, 0])
             raise ValueError(
-                f"node {node} has parent {int(self.parents[node])}; a parent stands before its child, and only node 0 has -1"
+                f"node {node} has parent {int(self.parents[node])}; a parent stands before its child; node 0 has -1"
             )
         if self.probs is not None and self.probs.shape[0] != self.tokens.numel():
             raise ValueError(f"{self.tokens.numel()} nodes need as many draft rows, got {self.probs.shape[0]}")
