@@ -33,8 +33,7 @@ class Prediction:
         needs = card_of(explainer).needs
         if "gradient" in lacking(model, needs):
             raise NotOffered(
-                f"{self.name} needs {', '.join(repr(word) for word in sorted(needs))}, and this model lacks 'gradient'; "
-                "try 'occlusion', which only calls the model"
+                f"{self.name} needs 'gradient', which this model lacks; try 'occlusion', which only calls the model"
             )
         require_offers(self.name, model, needs)
         if ids.ndim != 1 or ids.numel() == 0 or ids.is_floating_point():
@@ -75,8 +74,9 @@ class Prediction:
             if kind == "zero":
                 return torch.zeros_like(self.model.embed(self.ids[None, :1])[0, 0])
             vocabulary = torch.arange(self.model.vocab_size, device=self.ids.device)
-            total = sum(self.model.embed(chunk[:, None])[:, 0].double().sum(0) for chunk in vocabulary.split(8192))
-            return (total / self.model.vocab_size).to(self.model.embed(self.ids[None, :1]).dtype)
+            chunks = [self.model.embed(chunk[:, None])[:, 0] for chunk in vocabulary.split(8192)]
+            total = torch.stack([chunk.double().sum(0) for chunk in chunks]).sum(0)
+            return (total / self.model.vocab_size).to(chunks[0].dtype)
 
     def token(self, id: int) -> int:
         """A replacement or baseline token; raises ValueError where the model has no such token."""
@@ -115,8 +115,8 @@ class Prediction:
             )
         if not found.isfinite().all():
             raise NotFinite(
-                f"the gradient of the model's {self.target.objective} of token {self.target.token} is not finite; a norm "
-                "of an all-zero embedding does that: choose another baseline or rule, or try 'occlusion'"
+                f"the gradient of the model's {self.target.objective} of token {self.target.token} is not finite; a "
+                "norm of an all-zero embedding does that: choose another baseline or rule, or try 'occlusion'"
             )
         return values.detach(), single(found)
 

@@ -30,6 +30,8 @@ from trivium.core.protocols import LanguageModel
 @method(title="Gradient × input", source="arXiv:1605.01713", year=2016, needs=["causal", "embeds", "gradient"])
 @dataclass(frozen=True)
 class GradientTimesInput:
+    """The product of each embedding with the gradient at it; nothing to set."""
+
     def __call__(
         self,
         model: LanguageModel,

@@ -39,6 +39,8 @@ TOLERATED_GAP = 0.05
 @method(title="Integrated gradients", source="arXiv:1703.01365", year=2017, needs=["causal", "embeds", "gradient"])
 @dataclass(frozen=True)
 class IntegratedGradients:
+    """Gradients gathered on the way from a baseline to the prompt."""
+
     steps: int = 100
     """Points on the path."""
     baseline: Neutral = "zero"

@@ -33,6 +33,8 @@ from trivium.core.protocols import LanguageModel
 @method(title="Occlusion", source="arXiv:1311.2901", year=2014, needs=["causal"])
 @dataclass(frozen=True)
 class Occlusion:
+    """The fall of the prediction as each token is replaced in turn."""
+
     replacement: Neutral = "mean"
     """The mean embedding of the vocabulary, the zero vector, or a token id (which asks for no embeddings)."""
     batch_size: int = 32
