@@ -1,0 +1,225 @@
+"""What a model remembers, as a value: key-value buffers shared by handles, and the recurrent states of others."""
+
+import copy
+import weakref
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from trivium.core.protocols import State
+
+SMALLEST = 128
+"""Slots of the smallest buffer; capacities double from here."""
+
+WASTE = 64
+"""Invisible slots below which a state is never compacted."""
+
+
+class Buffers:
+    """Keys and values of every layer, (batch, heads, capacity, width) each, allocated when a layer first writes.
+
+    ``live`` knows the handles that read from here: one that reaches further than another forbids the other to append
+    in place.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+        self.live: weakref.WeakSet[KeyValueState] = weakref.WeakSet()
+
+    def allocate(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Room for a layer whose keys and values look like these."""
+        with torch.inference_mode(False):  # else a state begun in inference mode could not go on outside of it
+            batch, heads, _, _ = key.shape
+            self.keys[layer] = torch.zeros(batch, heads, self.capacity, key.shape[3], dtype=key.dtype, device=key.device)
+            self.values[layer] = torch.zeros(batch, heads, self.capacity, value.shape[3], dtype=value.dtype, device=value.device)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients flow through what is stored, so that nothing may be written in place."""
+        return any(key.requires_grad for key in self.keys.values()) or any(value.requires_grad for value in self.values.values())
+
+    def copied(self, slots: int, capacity: int, rows: Tensor | None = None, columns: Tensor | None = None) -> "Buffers":
+        """A copy of the first ``slots``, of the given rows, or of the slots ``columns`` (batch, slots) of each row."""
+        new = Buffers(capacity)
+        for old, target in ((self.keys, new.keys), (self.values, new.values)):
+            for layer, tensor in old.items():
+                part = tensor[:, :, :slots]
+                if columns is not None:
+                    index = columns[:, None, :, None].expand(-1, tensor.shape[1], -1, tensor.shape[3])
+                    part = tensor.gather(2, index.to(tensor.device))
+                if rows is not None:
+                    part = part.index_select(0, rows.to(tensor.device))
+                if part.requires_grad:
+                    padding = part.new_zeros(*part.shape[:2], capacity - part.shape[2], part.shape[3])
+                    target[layer] = torch.cat([part, padding], 2)
+                    continue
+                with torch.inference_mode(False):
+                    room = torch.zeros(*part.shape[:2], capacity, part.shape[3], dtype=part.dtype, device=part.device)
+                room[:, :, : part.shape[2]] = part
+                target[layer] = room
+        return new
+
+
+def capacity_for(slots: int) -> int:
+    """The smallest power-of-two multiple of SMALLEST that holds ``slots``."""
+    capacity = SMALLEST
+    while capacity < slots:
+        capacity *= 2
+    return capacity
+
+
+class KeyValueState(State):
+    """A handle on the first ``slots`` columns of shared buffers.
+
+    ``visible`` (batch, slots) bool says which of them are tokens of the row: padding and dropped drafts stay where
+    they are and are merely not seen; None means all. ``positions`` (batch, slots) is kept for models with attention
+    windows only. Going on from a handle writes behind its columns, in place, unless another handle that is still
+    alive reaches there; then the columns are copied first. So a loop copies nothing and a branch copies once.
+    """
+
+    def __init__(self, buffers: Buffers, batch: int, slots: int, visible: Tensor | None = None, positions: Tensor | None = None) -> None:
+        self.buffers = buffers
+        self.visible = visible
+        self.positions = positions
+        self._batch = batch
+        self._slots = slots
+        self._lengths: Tensor | None = None
+        buffers.live.add(self)
+
+    @property
+    def batch(self) -> int:
+        return self._batch
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    @property
+    def lengths(self) -> Tensor:
+        if self._lengths is None:
+            self._lengths = torch.full((self._batch,), self._slots) if self.visible is None else self.visible.sum(1).cpu()
+        return self._lengths
+
+    def bytes(self) -> int:
+        tensors = (*self.buffers.keys.values(), *self.buffers.values.values())
+        return sum(self._slots * x.shape[0] * x.shape[1] * x.shape[3] * x.element_size() for x in tensors)
+
+    def seen(self) -> Tensor:
+        """(batch, slots) bool: ``visible``, spelled out."""
+        device = next(iter(self.buffers.keys.values())).device if self.buffers.keys else None
+        return torch.ones(self._batch, self._slots, dtype=torch.bool, device=device) if self.visible is None else self.visible
+
+    def select(self, rows: Tensor) -> Self:
+        if rows.ndim != 1:
+            raise ValueError(f"rows must be (n,), got {tuple(rows.shape)}")
+        if rows.numel() == 0 or int(rows.min()) < 0 or int(rows.max()) >= self._batch:
+            raise ValueError(f"rows {rows.tolist()} do not all lie in this state of {self._batch} rows")
+        if rows.numel() == self._batch and torch.equal(rows.cpu(), torch.arange(self._batch)):
+            return self._handle(self._slots, self.visible, self.positions)
+        pick = lambda x: None if x is None else x.index_select(0, rows.to(x.device))  # noqa: E731
+        buffers = self.buffers.copied(self._slots, self.buffers.capacity, rows=rows)
+        return type(self)(buffers, rows.numel(), self._slots, pick(self.visible), pick(self.positions))
+
+    def gather(self, keep: Tensor) -> Self:
+        if keep.dtype != torch.bool or keep.ndim != 2 or keep.shape[0] != self._batch or keep.shape[1] > self._slots:
+            raise ValueError(
+                f"keep must be bool of shape ({self._batch}, n) with n at most {self._slots}, got {keep.dtype} {tuple(keep.shape)}"
+            )
+        visible = self.seen().clone()
+        start = self._slots - keep.shape[1]
+        visible[:, start:] &= keep.to(visible.device)
+        return self._shrunk(visible)
+
+    def truncate(self, length: int | Tensor) -> Self:
+        wanted = torch.as_tensor(length)
+        if wanted.ndim > 1 or (wanted.ndim == 1 and wanted.shape[0] != self._batch):
+            raise ValueError(f"length must be one number or one for each of {self._batch} rows, got {tuple(wanted.shape)}")
+        if (wanted < 0).any() or (wanted > self.lengths).any():
+            raise ValueError(f"cannot truncate rows of {self.lengths.tolist()} tokens to {wanted.tolist()}")
+        if self.visible is None and wanted.ndim == 0:
+            slots = int(wanted)
+            return self._handle(slots, None, None if self.positions is None else self.positions[:, :slots])
+        visible = self.seen()
+        limit = wanted.to(visible.device).expand(self._batch)[:, None]
+        return self._shrunk(visible & (visible.cumsum(1) <= limit))
+
+    def _handle(self, slots: int, visible: Tensor | None, positions: Tensor | None) -> Self:
+        return type(self)(self.buffers, self._batch, slots, visible, positions)
+
+    def _shrunk(self, visible: Tensor) -> Self:
+        """A handle that sees less: trailing columns that no row sees are cut, and much waste in between is squeezed out."""
+        used = visible.any(0).nonzero()
+        slots = int(used[-1, 0]) + 1 if used.numel() else 0
+        visible = visible[:, :slots]
+        positions = None if self.positions is None else self.positions[:, :slots]
+        if visible.all():
+            return self._handle(slots, None, positions)
+        longest = int(visible.sum(1).max())
+        if slots - longest < max(WASTE, slots // 4):
+            return self._handle(slots, visible, positions)
+        # Stable order, visible ones first: each row left-aligned.
+        columns = visible.to(torch.uint8).argsort(1, descending=True, stable=True)[:, :longest]
+        buffers = self.buffers.copied(longest, capacity_for(longest), columns=columns)
+        pick = lambda x: None if x is None else x.gather(1, columns)  # noqa: E731
+        seen = visible.gather(1, columns)
+        return type(self)(buffers, self._batch, longest, None if seen.all() else seen, pick(positions))
+
+    def room(self, new: int) -> Buffers:
+        """Buffers that hold this state's columns and may be written behind them, ``new`` columns far."""
+        need = self._slots + new
+        shared = any(other._slots > self._slots for other in self.buffers.live)
+        if not shared and need <= self.buffers.capacity:
+            return self.buffers
+        return self.buffers.copied(self._slots, max(capacity_for(need), self.buffers.capacity))
+
+
+class RecurrentState(State):
+    """A state of fixed size: a transformers cache of convolution and recurrent states, copied before it is changed."""
+
+    def __init__(self, cache: Any, lengths: Tensor, slots: int) -> None:
+        self.cache = cache
+        self._lengths = lengths
+        self._slots = slots
+
+    @property
+    def batch(self) -> int:
+        return self._lengths.shape[0]
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    @property
+    def lengths(self) -> Tensor:
+        return self._lengths
+
+    def bytes(self) -> int:
+        return sum(x.numel() * x.element_size() for _, _, x in stored(self.cache))
+
+    def select(self, rows: Tensor) -> Self:
+        if rows.numel() == 0 or int(rows.min()) < 0 or int(rows.max()) >= self.batch:
+            raise ValueError(f"rows {rows.tolist()} do not all lie in this state of {self.batch} rows")
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        for layer in cache.layers:
+            for name in ("conv_states", "recurrent_states"):
+                states = getattr(layer, name)
+                setattr(layer, name, {key: None if x is None else x.index_select(0, rows.to(x.device)) for key, x in states.items()})
+            for name, flags in vars(layer).items():  # flags per state must not be shared with the original
+                if isinstance(flags, dict) and name not in ("conv_states", "recurrent_states"):
+                    setattr(layer, name, dict(flags))
+        return type(self)(cache, self._lengths.index_select(0, rows.cpu()), self._slots)
+
+
+def stored(cache: Any) -> list[tuple[dict[int, Tensor], int, Tensor]]:
+    """Every tensor of a recurrent cache, with the dict and the key it is stored under."""
+    return [
+        (states, key, tensor)
+        for layer in cache.layers
+        for states in (layer.conv_states, layer.recurrent_states)
+        for key, tensor in states.items()
+        if tensor is not None
+    ]
