@@ -1,6 +1,6 @@
 """The nouns that methods are arrows between."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -185,7 +185,9 @@ class Measure:
 
 @dataclass(frozen=True)
 class Stop:
-    """When a row ends before its limit: at one of these tokens (kept in the output), or at one of these texts."""
+    """When a row ends before its limit: at one of these tokens, or at the token that completes one of these texts (both
+    are kept in the output). Texts need ``decode``, such as a tokenizer's."""
 
     tokens: Sequence[int] = ()
     texts: Sequence[str] = ()
+    decode: Callable[[Sequence[int]], str] | None = None

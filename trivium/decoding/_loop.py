@@ -1,0 +1,224 @@
+"""What every decoder shares: checks before any work, prefill, rows that end one by one, and the plain loop."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trivium.core import meter, seeds
+from trivium.core.capabilities import require_offers
+from trivium.core.errors import NotFinite
+from trivium.core.method import card_of
+from trivium.core.nouns import Generation, Stop, Trace
+from trivium.core.protocols import LanguageModel, LMOutput
+from trivium.decoding._pipeline import Pipeline, draw
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Checked prompts. ``ids`` (batch, time), real tokens to the right; ``mask`` the same, or None where all are real."""
+
+    ids: Tensor
+    mask: Tensor | None
+    lengths: tuple[int, ...]
+
+    @property
+    def rows(self) -> list[Tensor]:
+        """Each prompt without its padding."""
+        width = self.ids.shape[1]
+        return [row[width - length :] for row, length in zip(self.ids, self.lengths, strict=True)]
+
+
+def prepare(
+    decoder: object, model: LanguageModel, prompt: Tensor, mask: Tensor | None, limit: int, stop: Stop, needs: Sequence[str] = ()
+) -> Prompts:
+    """Check everything that can be checked before the model runs, and push padding to the left.
+
+    Raises NotOffered for a model that lacks what the decoder's card (or ``needs``) names, ValueError for the rest.
+    """
+    what = card_of(decoder).name or type(decoder).__name__
+    require_offers(what, model, needs or card_of(decoder).needs)
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1 new token, got {limit}")
+    if prompt.ndim != 2 or prompt.dtype != torch.int64:
+        raise ValueError(f"prompt must be (batch, time) of int64, got {tuple(prompt.shape)} of {prompt.dtype}")
+    if mask is not None and (mask.shape != prompt.shape or mask.dtype != torch.bool):
+        raise ValueError(f"mask must be bool of the prompt's shape {tuple(prompt.shape)}, got {tuple(mask.shape)} of {mask.dtype}")
+    lengths = [prompt.shape[1]] * len(prompt) if mask is None else mask.sum(1).tolist()
+    if not lengths or min(lengths) == 0:
+        raise ValueError(f"the prompt of row {lengths.index(0) if lengths else 0} is empty; give at least one token, such as the start token")
+    real = prompt if mask is None else prompt[mask]
+    low, high = int(real.min()), int(real.max())
+    if low < 0 or high >= model.vocab_size:
+        bad = low if low < 0 else high
+        raise ValueError(f"prompt token {bad} is outside the vocabulary of {model.vocab_size} (0 to {model.vocab_size - 1})")
+    if model.max_positions is not None and max(lengths) + limit > model.max_positions:
+        raise ValueError(
+            f"a prompt of {max(lengths)} tokens and {limit} new ones are more than the {model.max_positions} positions "
+            f"of this model; shorten the prompt or lower limit to {max(model.max_positions - max(lengths), 0)}"
+        )
+    if stop.texts and stop.decode is None:
+        raise ValueError("stop.texts needs stop.decode, such as Stop(texts=..., decode=tokenizer.decode)")
+    if any(not text for text in stop.texts):
+        raise ValueError("a stop text is empty; it would end every row at once")
+    beyond = [token for token in stop.tokens if not 0 <= token < model.vocab_size]
+    if beyond:
+        raise ValueError(f"stop token {beyond[0]} is outside the vocabulary of {model.vocab_size}")
+    width = max(lengths)
+    if min(lengths) == width and mask is None:
+        return Prompts(prompt, None, tuple(lengths))
+    ids = prompt.new_zeros(len(prompt), width)
+    for row, length in enumerate(lengths):
+        ids[row, width - length :] = prompt[row] if mask is None else prompt[row, mask[row]]
+    if min(lengths) == width:
+        return Prompts(ids, None, tuple(lengths))
+    columns = torch.arange(width, device=ids.device)
+    return Prompts(ids, columns >= width - torch.tensor(lengths, device=ids.device)[:, None], tuple(lengths))
+
+
+def prefill(model: LanguageModel, prompts: Prompts) -> LMOutput:
+    """One pass over the prompts: state, and logits and hidden of each row's last token."""
+    return model(prompts.ids, mask=prompts.mask, keep_state=True, logits_to_keep=1)
+
+
+class Streams:
+    """One stream of uniform numbers per row, so that a row's draws do not depend on its neighbours.
+
+    The given generator is advanced by one draw, and only once a number is asked for.
+    """
+
+    def __init__(self, generator: torch.Generator, rows: int) -> None:
+        self._generator, self._rows = generator, rows
+        self._streams: list[torch.Generator] = []
+
+    def __call__(self, row: int) -> float:
+        """The row's next number in [0, 1)."""
+        if not self._streams:
+            device = self._generator.device
+            base = int(torch.randint(2**62, (), generator=self._generator, device=device))
+            self._streams = [seeds.generator(base, "row", index) for index in range(self._rows)]
+        return float(torch.rand((), generator=self._streams[row], dtype=torch.float64))
+
+
+class Writer:
+    """The new tokens of each row. Ends a row at its limit, at a stop token (kept), or at the first token that completes
+    a stop text (kept), whether tokens come one by one or in blocks."""
+
+    def __init__(self, rows: int, limit: int, stop: Stop) -> None:
+        self.limit, self.stop = limit, stop
+        self.ids: list[list[int]] = [[] for _ in range(rows)]
+        self.logprobs: list[list[float]] = [[] for _ in range(rows)]
+        self.accepted: list[list[bool]] = [[] for _ in range(rows)]
+        self.live = list(range(rows))
+        self._stops = frozenset(stop.tokens)
+
+    def room(self, row: int) -> int:
+        """Tokens that the row may still take."""
+        return self.limit - len(self.ids[row])
+
+    def commit(self, row: int, tokens: Sequence[int], logprobs: Sequence[float], drafted: int = 0) -> int:
+        """Append a block, of which the first ``drafted`` came from a drafter; returns how many tokens were taken."""
+        ids = self.ids[row]
+        taken, ended = 0, False
+        for token in tokens:
+            ids.append(token)
+            taken += 1
+            ended = len(ids) >= self.limit or token in self._stops or self._complete(ids)
+            if ended:
+                self.live.remove(row)
+                break
+        self.logprobs[row].extend(logprobs[:taken])
+        self.accepted[row].extend(index < drafted for index in range(taken))
+        meter.spend(new_tokens=taken)
+        return taken
+
+    def _complete(self, ids: list[int]) -> bool:
+        if not self.stop.texts or self.stop.decode is None:
+            return False
+        text = self.stop.decode(ids)
+        return any(ending in text for ending in self.stop.texts)
+
+    def generation(self, like: LanguageModel, trace: Trace, *, drafts: bool = False) -> Generation:
+        """Everything written so far as tensors, short rows filled with 0."""
+        lengths = [len(row) for row in self.ids]
+        longest = max(lengths)
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        full = lambda rows: [row + [0] * (longest - len(row)) for row in rows]  # noqa: E731
+        return Generation(
+            torch.tensor(full(self.ids), dtype=torch.int64, device=like.device),
+            torch.tensor(full(self.logprobs), dtype=dtype, device=like.device),
+            torch.tensor(lengths),
+            trace,
+            torch.tensor(full(self.accepted), dtype=torch.bool, device=like.device) if drafts else None,
+        )
+
+
+def checked_normaliser(logits: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
+    """(rows, vocab) -> (rows,) logsumexp in float32 at least. One number per row is all that a log-probability needs,
+    and it is not finite where any logit is NaN or plus infinity. Raises NotFinite, naming row and position."""
+    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    normaliser = wide.logsumexp(-1)
+    if not normaliser.isfinite().all():
+        bad = int((~normaliser.isfinite()).nonzero()[0, 0])
+        raise NotFinite(f"the model's logits after {lengths[bad]} tokens of row {rows[bad]} are not finite; check its weights, or use a wider dtype")
+    return normaliser
+
+
+def step_by_step(
+    decoder: object,
+    model: LanguageModel,
+    prompt: Tensor,
+    pipeline: Pipeline,
+    *,
+    limit: int,
+    generator: torch.Generator,
+    mask: Tensor | None = None,
+    stop: Stop = Stop(),
+) -> Generation:
+    """One token per pass and row, drawn from the pipeline's distribution by one uniform number each."""
+    prompts = prepare(decoder, model, prompt, mask, limit, stop)
+    pipeline.check(model.vocab_size)
+    writer, streams, trace = Writer(len(prompt), limit, stop), Streams(generator, len(prompt)), Trace()
+    started = time.perf_counter()
+    with torch.inference_mode():
+        out = prefill(model, prompts)
+        trace.seconds["prefill"] = time.perf_counter() - started
+        fed = list(writer.live)  # the rows of the state; finished ones stay until dropping them is worth the copy
+        while True:
+            tokens, logprobs = _choose(pipeline, out.logits[:, -1], fed, writer, prompts, streams)
+            live = set(writer.live)
+            for row, token, logprob in zip(fed, tokens.tolist(), logprobs.tolist(), strict=True):
+                if row in live:
+                    writer.commit(row, (token,), (logprob,))
+            trace.note(rows=len(live), committed=len(live), target_positions=len(fed))
+            if not writer.live:
+                break
+            state = out.state
+            assert state is not None
+            if len(writer.live) <= 0.75 * len(fed):
+                left = torch.tensor([at for at, row in enumerate(fed) if len(writer.ids[row]) and row in set(writer.live)])
+                state, tokens, fed = state.select(left), tokens[left], list(writer.live)
+            out = model(tokens[:, None], state=state, keep_state=True)
+    trace.seconds["choose"] = time.perf_counter() - started - trace.seconds["prefill"]
+    return writer.generation(model, trace)
+
+
+def _choose(
+    pipeline: Pipeline, logits: Tensor, fed: Sequence[int], writer: Writer, prompts: Prompts, streams: Streams
+) -> tuple[Tensor, Tensor]:
+    """(rows, vocab) -> tokens (rows,) and the model's own log-probabilities of them (rows,)."""
+    lengths = [prompts.lengths[row] + len(writer.ids[row]) for row in fed]
+    normaliser = checked_normaliser(logits, fed, lengths)
+    given: tuple = ()
+    if not pipeline.untouched:
+        rows = prompts.rows
+        histories = [torch.cat([rows[row].cpu(), torch.tensor(writer.ids[row], dtype=torch.int64)]) for row in fed]
+        given = (histories, [len(writer.ids[row]) for row in fed], writer.stop.tokens)
+    if pipeline.greedy:
+        tokens = pipeline.penalised(logits, *given).argmax(-1)
+    else:
+        points = torch.tensor([streams(row) if writer.room(row) else 0.0 for row in fed], dtype=torch.float64)
+        tokens = draw(pipeline.probabilities(logits, *given), points.to(logits.device))
+    return tokens, logits.gather(1, tokens[:, None])[:, 0].to(normaliser.dtype) - normaliser
