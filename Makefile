@@ -63,4 +63,4 @@ wheel: $(VENV)/.dev  ## dist/*.whl
 check: test lint types docs  ## what CI runs
 
 clean:  ## remove what make made, the virtual environment too
-	rm -rf $(VENV) dist site docs/generated .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist site .pytest_cache .ruff_cache

@@ -1,0 +1,277 @@
+"""Write the generated pages of the site: methods, kinds, claims, gallery, speed and reference.
+
+Everything comes from docstrings, cards and recorded results; nothing is kept twice. Run by ``make docs`` before mkdocs.
+"""
+
+import html
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from trivium.compare.report import chart_svg, page
+
+from trivium.compare.claim import list_claims, recorded
+from trivium.core.capabilities import OFFERS
+from trivium.core.method import PACKAGE, Entry, entries, kind_summary, kinds
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs" / "pages"
+GENERATED = ("methods", "gallery", "reference", "claims.md", "speed.md", "contributing.md", "changes.md", "index.md")
+VERDICT_MARK = {"supported": "✓", "contradicted": "✗", "not visible at this scale": "○"}
+
+
+def main() -> None:
+    """Write every generated page afresh."""
+    for name in GENERATED:
+        target = PAGES / name
+        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+    write("index.md", start())
+    write("contributing.md", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    write("changes.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    write("methods/index.md", overview())
+    for kind in kinds():
+        write(f"methods/{kind}/index.md", kind_page(kind))
+        for entry in entries(kind):
+            write(f"methods/{kind}/{entry.card.name}.md", method_page(entry))
+    write("claims.md", claims_page())
+    write("speed.md", speed_page())
+    gallery()
+    reference()
+
+
+def write(name: str, text: str) -> None:
+    """Write one page below ``docs/pages``."""
+    path = PAGES / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def start() -> str:
+    """The README is the first page; its links and pictures are pointed at the site."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for picture in sorted((ROOT / "docs" / "pictures").glob("*")):
+        (PAGES / "pictures").mkdir(exist_ok=True)
+        shutil.copy(picture, PAGES / "pictures" / picture.name)
+        text = text.replace(f"docs/pictures/{picture.name}", f"pictures/{picture.name}")
+    return (
+        text.replace("docs/pages/", "")
+        .replace("CONTRIBUTING.md", "contributing.md")
+        .replace("CHANGELOG.md", "changes.md")
+    )
+
+
+def overview() -> str:
+    """Every kind with its methods."""
+    rows = [
+        "# Methods",
+        "",
+        "One folder per kind, one file per method. Each page shows the equation, the options, the cost,",
+    ]
+    rows += ["what is left open, and what its claim showed when we ran it.", ""]
+    for kind in kinds():
+        rows += [
+            f"## [{kind}]({kind}/index.md)",
+            "",
+            kind_summary(kind).splitlines()[0],
+            "",
+            *_table(entries(kind), f"{kind}/"),
+        ]
+    return "\n".join(rows)
+
+
+def kind_page(kind: str) -> str:
+    """One kind: what its methods map to what, and the methods."""
+    rows = [
+        f"# {kind}",
+        "",
+        kind_summary(kind),
+        "",
+        f"Compare them: `trivium compare {kind}`.",
+        "",
+        *_table(entries(kind), ""),
+    ]
+    return "\n".join(rows)
+
+
+def _table(found: tuple[Entry, ...], prefix: str) -> list[str]:
+    rows = ["| method | what | source | needs | claim |", "|---|---|---|---|---|"]
+    for entry in found:
+        card = entry.card
+        claim = recorded(card.path)
+        what = entry.summary.split(": ", 1)[-1].rstrip(".")
+        verdict = f"{VERDICT_MARK[claim['verdict']]} {claim['verdict']}" if claim else "not run"
+        needs = ", ".join(sorted(card.needs))
+        rows.append(
+            f"| [{card.name}]({prefix}{card.name}.md) | {_cell(what)} | {_cell(card.source)} | {needs} | {verdict} |"
+        )
+    return [*rows, ""]
+
+
+def method_page(entry: Entry) -> str:
+    """One method: its headings, options, claim and class."""
+    card = entry.card
+    rows = [f"# {card.title}", "", f"`{card.path}` · {_cell(card.source)} · {card.year or 'classical'}", ""]
+    if card.lossless:
+        rows += [
+            '!!! success "Lossless"',
+            "    Same greedy output and same sampling law as plain decoding; prove it on your model with",
+            f"    `trivium certify {card.path}`.",
+            "",
+        ]
+    rows += [_prose(entry.summary.split(": ", 1)[-1]), ""]
+    for heading, text in entry.headings.items():
+        rows += [f"## {heading}", ""]
+        rows += ["```text", text, "```", ""] if heading in ("Equation", "Shapes") else [_prose(text), ""]
+    if entry.options:
+        rows += ["## Options", "", "| name | default | type | meaning |", "|---|---|---|---|"]
+        for option in entry.options:
+            rows.append(
+                f"| `{option.name}` | `{_cell(option.default)}` | `{_cell(option.type)}` | {_cell(option.text)} |"
+            )
+        rows.append("")
+    if card.needs:
+        rows += ["## Needs", ""] + [f"- **{word}**: {OFFERS[word]}" for word in sorted(card.needs)] + [""]
+    rows += ["## Claim", "", *claim_lines(card.path)]
+    rows += [
+        "## Code",
+        "",
+        f"::: trivium.{card.kind}.{card.name}",
+        "    options: {show_root_heading: false, show_docstring_description: false, heading_level: 3}",
+        "",
+    ]
+    return "\n".join(rows)
+
+
+def claim_lines(path: str) -> list[str]:
+    """What a claim says, how it was decided, and what came out."""
+    found = recorded(path)
+    if found is None:
+        return [f"Not run yet. Run it with `trivium claim {path}`.", ""]
+    made = found["provenance"]
+    commit = (made.get("commit") or {}).get("id", "")[:10]
+    rows = [_prose(found["statement"]), "", f"- **Verdict:** {VERDICT_MARK[found['verdict']]} *{found['verdict']}*"]
+    rows += [f"- **The paper:** {_prose(found['paper'])}", f"- **Rule:** {_prose(found['rule'])}"]
+    if found.get("note"):
+        rows.append(f"- **Note:** {_prose(found['note'])}")
+    rows += [
+        f"- **Run:** {made['made'][:10]}, commit `{commit}`, {found['seconds']:.0f} s",
+        "",
+    ]
+    rows += ["| figure | value |", "|---|---|"]
+    rows += [f"| {_cell(str(key).replace('_', ' '))} | {_figure(value)} |" for key, value in found["figures"].items()]
+    return [*rows, "", f"Repeat it: `trivium claim {path}`", ""]
+
+
+def claims_page() -> str:
+    """Every claim with its verdict."""
+    rows = [
+        "# Claims",
+        "",
+        "A method is done when a miniature of its paper's claim has been run. Whatever came out stands here:",
+    ]
+    rows += ["a claim that fails, or that cannot be seen at our size, is published like any other.", ""]
+    rows += ["| claim | statement | verdict | paper |", "|---|---|---|---|"]
+    for path in list_claims():
+        found = recorded(path)
+        where = f"[{path}](methods/{path}.md#claim)"
+        if found is None:
+            rows.append(f"| {where} | | not run | |")
+        else:
+            verdict = f"{VERDICT_MARK[found['verdict']]} {found['verdict']}"
+            rows.append(f"| {where} | {_cell(found['statement'])} | {verdict} | {_cell(found['paper'])} |")
+    return "\n".join(rows)
+
+
+def gallery() -> None:
+    """Recorded comparisons: each keeps its report.json, from which page and picture are drawn again."""
+    rows = [
+        "# Gallery",
+        "",
+        "Comparisons that were run for this site. Each page is the report as `trivium compare` leaves it.",
+        "",
+    ]
+    for folder in sorted((ROOT / "docs" / "gallery").glob("*/report.json")):
+        report: dict[str, Any] = json.loads(folder.read_text(encoding="utf-8"))
+        name = folder.parent.name
+        target = PAGES / "gallery" / name
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "report.html").write_text(page(report), encoding="utf-8", errors="backslashreplace")
+        chart_svg(report, target / "chart.svg")
+        rows += [f"## [{_prose(report['title'])}]({name}/report.html)", "", _prose(report["question"]), ""]
+        rows += [f"[![chart]({name}/chart.svg)]({name}/report.html)", "", f"`{report['command']}`", ""]
+    write("gallery/index.md", "\n".join(rows))
+
+
+def speed_page() -> str:
+    """The ratios that ``make bench`` recorded."""
+    path = ROOT / "benchmarks" / "results.json"
+    rows = [
+        "# Speed",
+        "",
+        "Ratios to a peer, measured side by side in one run (`make bench`): above 1 we are faster. Each is the",
+    ]
+    rows += ["median over interleaved repeats; the spread is the smallest and largest ratio of a pair.", ""]
+    if not path.is_file():
+        return "\n".join([*rows, "Not measured yet."])
+    results = json.loads(path.read_text(encoding="utf-8"))
+    for group, found in results.items():
+        made = found["provenance"]
+        rows += [
+            f"## {group}",
+            "",
+            f"{made['made'][:10]}, {_cell(made['machine']['processor'])}, {made['machine']['threads']} threads",
+            "",
+        ]
+        rows += ["| what | ratio | spread | target | |", "|---|---|---|---|---|"]
+        for row in found["rows"]:
+            target = row.get("target")
+            met = "" if target is None else ("met" if row["ratio"] >= target else "missed")
+            spread = f"{row['low']:.2f} to {row['high']:.2f}"
+            rows.append(f"| {_cell(row['what'])} | {row['ratio']:.2f} | {spread} | {target or ''} | {met} |")
+        rows += ["", *[_prose(note) for note in found.get("notes", [])], ""]
+    return "\n".join(rows)
+
+
+def reference() -> None:
+    """Reference pages of the layers that a user calls, drawn by mkdocstrings."""
+    layers = ("core", "models", "data", "tokenization", "training", "compare", "nn")
+    rows = ["# Reference", ""]
+    for layer in layers:
+        modules = sorted(path.stem for path in (PACKAGE / layer).glob("*.py") if not path.stem.startswith("_"))
+        summary = kind_summary_of(layer)
+        rows.append(f"- [{layer}]({layer}.md): {summary}")
+        body = [f"# {layer}", "", summary, ""] + [f"::: trivium.{layer}.{module}\n" for module in modules]
+        write(f"reference/{layer}.md", "\n".join(body))
+    write("reference/index.md", "\n".join(rows))
+
+
+def kind_summary_of(layer: str) -> str:
+    """First line of a layer's docstring."""
+    return (PACKAGE / layer / "__init__.py").read_text(encoding="utf-8").split('"""')[1].strip().split("\n")[0]
+
+
+def _prose(text: str) -> str:
+    """Docstring text as Markdown: angle brackets are text, not markup."""
+    return text.replace("<", "&lt;")
+
+
+def _cell(text: str) -> str:
+    """Text inside a table cell."""
+    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list) and len(value) > 8:
+        return f"{len(value)} values, {_figure(value[0])} to {_figure(value[-1])}"
+    if isinstance(value, list):
+        return ", ".join(_figure(item) for item in value)
+    if isinstance(value, dict):
+        return "; ".join(f"{_cell(str(key))} {_figure(item)}" for key, item in value.items())
+    return _cell(str(value))
+
+
+if __name__ == "__main__":
+    main()
