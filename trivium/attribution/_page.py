@@ -1,0 +1,224 @@
+"""Attributions as HTML: one self-contained page, or a fragment for a page of somebody else's.
+
+Each explainer is one row: the prompt as running text, over each token a bar that rises where the token raised the
+prediction and hangs where it lowered it, and under it the same as a tint. Bars make it readable without colour, the
+table holds every number, and nothing is fetched. Scores reach the markup as classes only, so that a page which forbids
+inline styles and scripts can hold the fragment.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from html import escape
+
+import torch
+
+from trivium.attribution._render import explained, facts, largest, plain, quoted, relative
+from trivium.attribution._tokens import direction, shown
+from trivium.core.nouns import Attribution
+from trivium.core.protocols import Tokenizer
+
+STEPS = 20
+"""Heights of a bar, and depths of a tint, that are told apart."""
+
+_LOOK = """
+.ta{--ta-up:light-dark(#c2410c,#fb923c);--ta-down:light-dark(#1d4ed8,#60a5fa);--ta-ink:light-dark(#1c1917,#f5f5f4);
+--ta-dim:light-dark(#57534e,#a8a29e);--ta-line:light-dark(#d6d3d1,#44403c);--ta-paper:light-dark(#fffdfa,#1b1a19);
+--ta-unit:1.7px;color:var(--ta-ink);font:1rem/1.45 system-ui,sans-serif;min-width:0}
+.ta *{box-sizing:border-box}
+.ta p{margin:0 0 .5rem}
+.ta .ta-dim{color:var(--ta-dim);font-size:.85rem}
+.ta-row{position:relative;background:var(--ta-paper);border:1px solid var(--ta-line);border-radius:.6rem;
+padding:.7rem .9rem .8rem;margin:0 0 .8rem;min-width:0}
+.ta-head{display:flex;flex-wrap:wrap;gap:.1rem .9rem;align-items:baseline;margin:0 0 .4rem}
+.ta-name{font-weight:650;font-size:1.02rem}.ta-name::first-letter{text-transform:uppercase}
+.ta-warn{color:light-dark(#9f1239,#fda4af);font-weight:600}
+.ta-text{display:flex;flex-wrap:wrap;align-items:flex-end;row-gap:.5rem;max-width:100%;min-width:0}
+.ta-break{flex-basis:100%;height:0}
+.ta-token{display:inline-flex;flex-direction:column;align-items:stretch;min-width:.7rem;max-width:100%;cursor:default;
+border-radius:.2rem;outline-offset:2px}
+.ta-bar{display:block;position:relative;height:calc((var(--ta-top,20) + var(--ta-deep,0)) * var(--ta-unit));margin:0 1px}
+.ta-bar::after{content:"";position:absolute;left:0;right:0;top:calc(var(--ta-top,20) * var(--ta-unit));
+border-top:1px solid var(--ta-line)}
+.ta-bar::before{content:"";position:absolute;left:0;right:0;height:calc(var(--ta-n,0) * var(--ta-unit));
+background:var(--ta-hue);print-color-adjust:exact}
+.ta-up .ta-bar::before{bottom:calc(var(--ta-deep,0) * var(--ta-unit));border-radius:.2rem .2rem 0 0}
+.ta-down .ta-bar::before{top:calc(var(--ta-top,20) * var(--ta-unit));border-radius:0 0 .2rem .2rem}
+.ta-up{--ta-hue:var(--ta-up)}.ta-down{--ta-hue:var(--ta-down)}
+.ta-word{padding:.08rem .2rem .12rem;border-radius:.2rem;overflow-wrap:anywhere;text-align:center;unicode-bidi:isolate;
+print-color-adjust:exact;white-space:pre-wrap;line-height:1.3}
+.ta-up>.ta-word,.ta-down>.ta-word,.ta td.ta-up,.ta td.ta-down{
+background:color-mix(in oklab,var(--ta-hue) calc(var(--ta-n) * 2.2%),transparent)}
+.ta-space{color:var(--ta-dim)}
+.ta-token:hover>.ta-word,.ta-token:focus>.ta-word,.ta-token.ta-same>.ta-word{box-shadow:0 0 0 2px var(--ta-ink)}
+.ta-token:focus{outline:none}
+.ta-target{align-self:flex-end;padding:.08rem .5rem .12rem;margin-inline-start:.5rem;border:1px dashed var(--ta-dim);
+border-radius:.2rem;overflow-wrap:anywhere;max-width:100%;line-height:1.3}
+.ta-token::after{content:attr(data-tip);position:absolute;inset-inline-end:.9rem;top:.55rem;max-width:calc(100% - 1.8rem);
+background:var(--ta-ink);color:var(--ta-paper);border-radius:.3rem;padding:.1rem .55rem;font-size:.85rem;z-index:1;
+overflow-wrap:anywhere;font-variant-numeric:tabular-nums;visibility:hidden;pointer-events:none}
+.ta-token:hover::after,.ta-token:focus::after{visibility:visible}
+.ta-text:hover .ta-token:not(:hover)::after{visibility:hidden}
+.ta-key{display:inline-flex;align-items:center;gap:.5rem;color:var(--ta-dim);font-size:.85rem;flex-wrap:wrap}
+.ta-scale{display:inline-block;width:9rem;height:.7rem;border-radius:.2rem;border:1px solid var(--ta-line);
+background:linear-gradient(to right,var(--ta-down),var(--ta-paper),var(--ta-up));print-color-adjust:exact}
+.ta-more{margin:.2rem 0 0}.ta-more>summary{cursor:pointer;color:var(--ta-dim);font-size:.9rem;padding:.2rem 0}
+.ta-scroll{overflow-x:auto;max-width:100%}
+.ta table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+.ta caption{text-align:start;color:var(--ta-dim);padding:.2rem 0 .4rem;font-size:.85rem}
+.ta th,.ta td{padding:.18rem .7rem;border-bottom:1px solid var(--ta-line);text-align:end;vertical-align:baseline}
+.ta th{font-weight:600}.ta tbody th{font-weight:400;text-align:start;overflow-wrap:anywhere;min-width:6rem;max-width:22rem}
+.ta thead th:nth-child(2){text-align:start}.ta thead th::first-letter{text-transform:uppercase}
+.ta tr.ta-same>*{box-shadow:inset 0 -2px var(--ta-ink)}
+@media (max-width:36rem){.ta-row{padding:.6rem .6rem .7rem}.ta th,.ta td{padding:.18rem .4rem}}
+"""
+STYLE = _LOOK + "".join(
+    f".ta-n{n}{{--ta-n:{n}}}.ta-top{n}{{--ta-top:{n}}}.ta-deep{n}{{--ta-deep:{n}}}\n" for n in range(STEPS + 1)
+)
+"""The style sheet of the fragment; every rule begins with a class of its own."""
+
+_PAGE_STYLE = """
+:root{color-scheme:light dark;background:light-dark(#faf8f5,#121110)}
+body{margin:0 auto;padding:1.4rem clamp(.7rem,3vw,2rem) 3rem;max-width:72rem;color:light-dark(#1c1917,#f5f5f4);
+font:1rem/1.5 system-ui,sans-serif}
+h1{font-size:1.5rem;line-height:1.2;margin:0 0 .8rem;overflow-wrap:anywhere}
+.said{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+"""
+
+_SCRIPT = """
+const said = document.querySelector(".said");
+const rows = [...document.querySelectorAll(".ta-text")].map(row => [...row.querySelectorAll(".ta-token")]);
+const lines = [...document.querySelectorAll(".ta tbody tr")];
+const mark = (place, on) => {
+  for (const row of rows) row[place]?.classList.toggle("ta-same", on);
+  lines[place]?.classList.toggle("ta-same", on);
+};
+rows.forEach((row, r) => row.forEach((token, i) => {
+  token.tabIndex = i ? -1 : 0;
+  token.addEventListener("mouseenter", () => mark(i, true));
+  token.addEventListener("mouseleave", () => mark(i, false));
+  token.addEventListener("focus", () => { mark(i, true); said.textContent = token.dataset.tip; });
+  token.addEventListener("blur", () => mark(i, false));
+  token.addEventListener("keydown", event => {
+    const go = {ArrowRight: [r, i + 1], ArrowLeft: [r, i - 1], ArrowDown: [r + 1, i], ArrowUp: [r - 1, i],
+                Home: [r, 0], End: [r, row.length - 1]}[event.key];
+    const next = go && rows[go[0]]?.[go[1]];
+    if (!next) return;
+    event.preventDefault();
+    for (const other of rows[go[0]]) other.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+}));
+"""
+
+
+def to_html(attributions: Attribution | Sequence[Attribution], tokenizer: Tokenizer, title: str = "Attribution") -> str:
+    """One page that needs nothing else: attributions of one prompt, a row each. Arrow keys walk the tokens."""
+    name = escape(plain(title) if title.strip() else "Attribution")
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src {_hashed(_PAGE_STYLE)} {_hashed(STYLE)}; script-src {_hashed(_SCRIPT)}"
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<link rel="icon" href="data:,">\n<title>{name}</title>\n<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n'
+        f'<main>\n<h1>{name}</h1>\n{fragment(attributions, tokenizer, table="open")}\n'
+        '<p class="ta-dim">Move over a token, or reach the text with Tab and walk it with the arrow keys.</p>\n</main>\n'
+        f'<div class="said" aria-live="polite"></div>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n'
+    )
+
+
+def fragment(
+    attributions: Attribution | Sequence[Attribution], tokenizer: Tokenizer, *, table: str = "closed", style: bool = True
+) -> str:
+    """The same as a piece of HTML without script: rows, a legend, and a table of every number.
+
+    ``style=False`` leaves the style sheet to a page that holds many fragments and has ``STYLE`` once.
+    """
+    made = [attributions] if isinstance(attributions, Attribution) else list(attributions)
+    if not made:
+        raise ValueError("there is no attribution to show; give at least one")
+    for other in made[1:]:
+        if not torch.equal(other.ids.cpu(), made[0].ids.cpu()):
+            raise ValueError("attributions side by side must explain the same prompt; their ids differ")
+    tokens = shown(tokenizer, made[0].ids.tolist())
+    targets = list(dict.fromkeys(explained(one.target, tokenizer) for one in made))
+    parts = [
+        f"<style>{STYLE}</style>" if style else "",
+        f'<p class="ta-what">What raised and what lowered the {escape(", and the ".join(targets))}</p>',
+        *(_row(one, tokens, tokenizer) for one in made),
+        '<p class="ta-key"><span>lowers</span><span class="ta-scale" role="img" aria-label="a scale from blue, lowers, '
+        'over nothing to orange, raises"></span><span>raises the prediction; every row is scaled to its own largest '
+        "score</span></p>",
+        _table(made, tokens, open=table == "open"),
+    ]
+    return f'<div class="ta">{"".join(parts)}</div>'
+
+
+def _row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> str:
+    shares = relative(attribution)
+    top = max(1, _step(max(0.0, *shares, 0.0)))
+    deep = _step(-min(0.0, *shares, 0.0))
+    cells = []
+    for place, (token, share) in enumerate(zip(tokens, shares, strict=True)):
+        tip = f"{quoted(token)} {attribution.scores[place].item():+.4g}, position {place}"
+        cells.append(
+            f'<span class="ta-token{_classes(share)}" data-tip="{escape(tip)}"><i class="ta-bar"></i>'
+            f'<bdi class="ta-word">{_marked(token)}</bdi></span>' + ('<i class="ta-break"></i>' if "↵" in token else "")
+        )
+    target = shown(tokenizer, [attribution.target.token])[0]
+    told = "".join(
+        f"<span{' class=ta-warn' if (name, value) == ('converged', 'no') else ''}>{escape(name)} {escape(value)}</span>"
+        for name, value in facts(attribution)
+    )
+    name = escape(plain(attribution.method))
+    return (
+        f'<section class="ta-row" aria-label="{name}"><div class="ta-head"><span class="ta-name">{name}</span>'
+        f'<span class="ta-head ta-dim">{told}<span>largest ±{largest(attribution):.4g}</span></span></div>'
+        f'<div class="ta-text ta-top{top} ta-deep{deep}" dir="{direction("".join(tokens))}">{"".join(cells)}'
+        f'<span class="ta-target">→ <bdi>{_marked(target)}</bdi></span></div></section>'
+    )
+
+
+def _table(made: list[Attribution], tokens: list[str], *, open: bool) -> str:
+    heads = "".join(f'<th scope="col">{escape(plain(one.method))}</th>' for one in made)
+    shares = [relative(one) for one in made]
+    body = "".join(
+        f'<tr><td>{place}</td><th scope="row"><bdi>{_marked(token)}</bdi></th>'
+        + "".join(
+            f'<td class="{_classes(share[place]).strip()}">{one.scores[place].item():+.4g}</td>'
+            for one, share in zip(made, shares, strict=True)
+        )
+        + "</tr>"
+        for place, token in enumerate(tokens)
+    )
+    return (
+        f'<details class="ta-more"{" open" if open else ""}><summary>Every score as a number</summary>'
+        '<div class="ta-scroll" role="region" aria-label="scores of every token" tabindex="0"><table>'
+        "<caption>Space is shown as ·, a line break as ↵, bytes that are part of a character as ⟨hex⟩</caption>"
+        f'<thead><tr><th scope="col">position</th><th scope="col">token</th>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></details>"
+    )
+
+
+def _classes(share: float) -> str:
+    step = _step(abs(share))
+    return f" {'ta-up' if share > 0 else 'ta-down'} ta-n{step}" if step else ""
+
+
+def _step(share: float) -> int:
+    return round(share * STEPS)
+
+
+def _marked(token: str) -> str:
+    """Escaped, with a leading space set back: words read first, and the mark is there for who looks."""
+    if len(token) > 1 and token[0] == "·":
+        return f'<span class="ta-space">·</span>{escape(token[1:])}'
+    return escape(token)
+
+
+def _hashed(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

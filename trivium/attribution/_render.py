@@ -1,0 +1,159 @@
+"""Attributions as text for a terminal and as JSON; ``_page`` draws them as HTML.
+
+The text reads without colour: a line of tokens, and under each token marks that say how much it raised or lowered the
+prediction. Colour repeats the marks.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from rich.cells import cell_len, chop_cells
+from rich.text import Text
+
+from trivium.attribution._tokens import shown, visible
+from trivium.core.nouns import Attribution, Target
+from trivium.core.protocols import Tokenizer
+
+RAISES = "▁▂▃▄▅▆▇█"
+LOWERS = "░▒▓"
+FAINT = 0.05
+"""Share of the largest score below which a token is left unmarked."""
+
+_ORANGE, _BLUE, _PAPER = (234, 110, 30), (70, 130, 235), (255, 251, 245)
+
+
+def to_text(attribution: Attribution, tokenizer: Tokenizer, width: int = 80) -> str:
+    """The attribution as plain lines of at most ``width`` columns."""
+    return to_terminal(attribution, tokenizer, width).plain
+
+
+def to_terminal(attribution: Attribution, tokenizer: Tokenizer, width: int = 80) -> Text:
+    """The same lines with colour, for ``rich``."""
+    if width < 20:
+        raise ValueError(f"width must be at least 20 columns, got {width}")
+    tokens, shares = shown(tokenizer, attribution.ids.tolist()), relative(attribution)
+    lines = [
+        Text(f"{plain(attribution.method)}: {explained(attribution.target, tokenizer)}", style="bold"),
+        Text(", ".join(f"{name} {value}" for name, value in facts(attribution)), style="dim"),
+        Text(),
+    ]
+    for line in _lines(tokens, shares, width):
+        lines.append(Text.assemble(*((piece, _colour(share)) for piece, share in line)))
+        lines.append(Text("".join(_mark(share) * cell_len(piece) for piece, share in line).rstrip()))
+    lines.append(Text(f"{RAISES} raises   {LOWERS} lowers   full mark = {largest(attribution):.4g}", style="dim"))
+    for place in attribution.top(5):
+        score = f"{attribution.scores[place].item():+12.4g}  "
+        lines.append(Text.assemble(score, (tokens[place], _colour(shares[place])), (f"  position {place}", "dim")))
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return Text("\n").join(lines)
+
+
+def explained(target: Target, tokenizer: Tokenizer) -> str:
+    """What the scores explain, in words."""
+    token = quoted(shown(tokenizer, [target.token])[0])
+    if target.foil is not None:
+        return f"logit of {token} minus logit of {quoted(shown(tokenizer, [target.foil])[0])}"
+    words = {"logprob": "log-probability", "logit": "logit", "prob": "probability"}
+    return f"{words[target.objective]} of {token}"
+
+
+def quoted(text: str) -> str:
+    """In quotation marks."""
+    return f"“{text}”"
+
+
+def plain(name: str) -> str:
+    """A name as people spell it: without underscores, and with nothing in it that has no shape."""
+    return visible(name).replace("_", " ").replace("·", " ") or "attribution"
+
+
+def largest(attribution: Attribution) -> float:
+    """The largest magnitude, which the scale of its picture ends at."""
+    return attribution.scores.abs().max().item()
+
+
+def relative(attribution: Attribution) -> list[float]:
+    """Scores as shares of the largest magnitude, so in [-1, 1]; all zero where every score is."""
+    top = attribution.scores.double().abs().max()
+    return (attribution.scores.double() / top if top > 0 else attribution.scores.double()).tolist()
+
+
+def facts(attribution: Attribution) -> Iterator[tuple[str, str]]:
+    """What the method reports of itself, as pairs of words."""
+    for name, value in attribution.facts.items():
+        if name == "converged":
+            yield plain(name), "yes" if value else "no"
+        else:
+            yield plain(name), f"{value:.1%}" if name.startswith("relative") else f"{value:.4g}"
+
+
+def to_json(attribution: Attribution, tokenizer: Tokenizer | None = None) -> str:
+    """The attribution as JSON that ``from_json`` reads back bit for bit; tokens beside it where a tokenizer is given."""
+    scores = attribution.scores.detach().cpu()
+    record: dict[str, Any] = {
+        "method": attribution.method,
+        "target": asdict(attribution.target),
+        "ids": attribution.ids.tolist(),
+        "scores": scores.double().tolist(),
+        "dtype": str(scores.dtype).removeprefix("torch."),
+        "facts": {name: value if math.isfinite(value) else str(value) for name, value in attribution.facts.items()},
+    }
+    if tokenizer is not None:
+        record["tokens"] = shown(tokenizer, attribution.ids.tolist())
+    return json.dumps(record, allow_nan=False)
+
+
+def from_json(text: str) -> Attribution:
+    """What ``to_json`` wrote. Raises ValueError that says what is wrong with any other text."""
+    try:
+        record = json.loads(text)
+        dtype = getattr(torch, record["dtype"])
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise ValueError(f"dtype {record['dtype']!r} is no floating-point type")
+        return Attribution(
+            torch.tensor(record["scores"], dtype=torch.float64).to(dtype),
+            torch.tensor(record["ids"], dtype=torch.int64),
+            Target(**record["target"]),
+            record["method"],
+            {name: float(value) for name, value in record["facts"].items()},
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"this is no attribution as to_json writes it: {type(error).__name__} {error}") from error
+
+
+def _lines(tokens: list[str], shares: list[float], width: int) -> Iterator[list[tuple[str, float]]]:
+    """Lines of (piece, share): tokens wrap whole where they fit, and a newline token ends its line."""
+    line: list[tuple[str, float]] = []
+    used = 0
+    for token, share in zip(tokens, shares, strict=True):
+        for piece in chop_cells(token, width):
+            if used + cell_len(piece) > width:
+                yield line
+                line, used = [], 0
+            line.append((piece, share))
+            used += cell_len(piece)
+        if "↵" in token:
+            yield line
+            line, used = [], 0
+    if line:
+        yield line
+
+
+def _mark(share: float) -> str:
+    if abs(share) < FAINT:
+        return " "
+    scale = RAISES if share > 0 else LOWERS
+    return scale[min(int(abs(share) * len(scale)), len(scale) - 1)]
+
+
+def _colour(share: float) -> str:
+    if abs(share) < FAINT:
+        return ""
+    full = _ORANGE if share > 0 else _BLUE
+    mixed = [round(paper + (ink - paper) * (0.15 + 0.85 * abs(share))) for paper, ink in zip(_PAPER, full, strict=True)]
+    return f"black on rgb({mixed[0]},{mixed[1]},{mixed[2]})"
