@@ -1,0 +1,149 @@
+"""What fills the slots of the skeleton most often: tables, norms, positions, softmax attention, gated feed-forward."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trivium.models.sites import Heads, Site
+from trivium.models.skeleton import ChannelMixer, Context, Linear, Role, SequenceMixer, TokenMemory, linear_flops
+from trivium.nn.attention import attention
+from trivium.nn.feedforward import swiglu
+from trivium.nn.norms import rms_norm, simple_rms_norm
+from trivium.nn.rotary import Layout, rotary_table, rotate
+
+
+class TokenEmbedding(nn.Module):
+    """A table of one vector per token, times ``scale``."""
+
+    def __init__(self, vocab_size: int, width: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.empty(vocab_size, width))
+        self.roles: dict[str, Role] = {"weight": "embed"}
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = F.embedding(ids, self.weight)
+        return hidden if self.scale == 1.0 else hidden * self.scale
+
+
+class Head(Linear):
+    """Hidden vectors to logits. Given the embedding it reads that table and has none of its own ("tied")."""
+
+    def __init__(self, width: int, vocab_size: int, tied: TokenEmbedding | None = None) -> None:
+        super().__init__(width, vocab_size, role="embed")
+        if tied is not None:
+            self.weight = tied.weight
+
+
+class RMSNorm(nn.Module):
+    """``nn.norms.rms_norm`` with a learned gain."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.gain = nn.Parameter(torch.empty(width))
+        self.roles: dict[str, Role] = {"gain": "one"}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.gain, self.eps)
+
+
+class SimpleRMSNorm(nn.Module):
+    """``nn.norms.simple_rms_norm``: nothing is learned."""
+
+    def __init__(self, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return simple_rms_norm(x, self.eps)
+
+
+class RotaryPosition(nn.Module):
+    """Publishes one rotary table per pass; attention layers turn their queries and keys by it."""
+
+    def __init__(self, head_width: int, base: float) -> None:
+        super().__init__()
+        self.head_width = head_width
+        self.base = base
+
+    def forward(self, hidden: Tensor, ctx: Context) -> Tensor:
+        ctx.rotary = rotary_table(ctx.positions, self.head_width, self.base, hidden.dtype)
+        return hidden
+
+
+class Attention(SequenceMixer):
+    """Softmax attention with grouped queries; rotary where a table was published."""
+
+    remembers = "tokens"
+
+    def __init__(self, width: int, heads: int, kv_heads: int, layout: Layout = "half") -> None:
+        super().__init__()
+        self.heads = heads
+        self.kv_heads = kv_heads
+        self.head_width = width // heads
+        self.layout: Layout = layout
+        self.q_proj = Linear(width, heads * self.head_width)
+        self.k_proj = Linear(width, kv_heads * self.head_width)
+        self.v_proj = Linear(width, kv_heads * self.head_width)
+        self.o_proj = Linear(heads * self.head_width, width, role="out")
+
+    def parallel(self, x: Tensor, ctx: Context) -> Tensor:
+        return self._attend(x, None, ctx)
+
+    def forward_chunk(self, x: Tensor, memory: TokenMemory, ctx: Context) -> tuple[Tensor, TokenMemory]:
+        return self._attend(x, memory, ctx), memory
+
+    def _attend(self, x: Tensor, memory: TokenMemory | None, ctx: Context) -> Tensor:
+        q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, time, head width)
+        k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        if ctx.rotary is not None:
+            q, k = rotate(q, *ctx.rotary, self.layout), rotate(k, *ctx.rotary, self.layout)
+        if memory is not None:
+            k, v = memory.extend(k, v)
+        z = attention(q, k, v, ctx.attention_mask)
+        return self.o_proj(z.transpose(1, 2).flatten(2))
+
+    def state_bytes(self, length: int, dtype: torch.dtype) -> int:
+        return 2 * self.kv_heads * self.head_width * length * dtype.itemsize
+
+    def flops(self, length: int) -> int:
+        pairs = length * (length + 1) // 2
+        return linear_flops(self, length) + 4 * self.heads * self.head_width * pairs
+
+    def sites(self) -> Mapping[str, Site]:
+        return {
+            "q": Site(self.q_proj, view=Heads(self.heads)),
+            "k": Site(self.k_proj, view=Heads(self.kv_heads)),
+            "v": Site(self.v_proj, view=Heads(self.kv_heads)),
+            "z": Site(self.o_proj, "input", view=Heads(self.heads)),
+        }
+
+
+class GatedMLP(ChannelMixer):
+    """``down (act(gate x) * up x)``, with act the SiLU ("swiglu") or nothing at all ("sglu")."""
+
+    def __init__(self, width: int, hidden: int, *, activation: bool = True) -> None:
+        super().__init__()
+        self.activation = activation
+        self.gate_proj = Linear(width, hidden)
+        self.up_proj = Linear(width, hidden)
+        self.down_proj = Linear(hidden, width, role="out")
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        gate, up = self.gate_proj(x), self.up_proj(x)
+        return self.down_proj(swiglu(gate, up) if self.activation else gate * up)
+
+    def flops(self, length: int) -> int:
+        return linear_flops(self, length)
+
+    def sites(self) -> Mapping[str, Site]:
+        return {"act": Site(self.down_proj, "input")}
+
+
+def round_up(number: float, multiple: int) -> int:
+    """The next multiple at or above a number."""
+    return -(-int(-(-number // 1)) // multiple) * multiple
