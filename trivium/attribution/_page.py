@@ -13,7 +13,7 @@ from html import escape
 
 import torch
 
-from trivium.attribution._render import explained, facts, largest, plain, quoted, relative
+from trivium.attribution._render import explained, facts, numerals, plain, quoted, relative
 from trivium.attribution._tokens import direction, shown
 from trivium.core.nouns import Attribution
 from trivium.core.protocols import Tokenizer
@@ -24,7 +24,7 @@ STEPS = 20
 _LOOK = """
 .ta{--ta-up:light-dark(#c2410c,#fb923c);--ta-down:light-dark(#1d4ed8,#60a5fa);--ta-ink:light-dark(#1c1917,#f5f5f4);
 --ta-dim:light-dark(#57534e,#a8a29e);--ta-line:light-dark(#d6d3d1,#44403c);--ta-paper:light-dark(#fffdfa,#1b1a19);
---ta-unit:1.7px;color:var(--ta-ink);font:1rem/1.45 system-ui,sans-serif;min-width:0}
+--ta-unit:2.1px;color:var(--ta-ink);font:1rem/1.45 system-ui,sans-serif;min-width:0}
 .ta *{box-sizing:border-box}
 .ta p{margin:0 0 .5rem}
 .ta .ta-dim{color:var(--ta-dim);font-size:.85rem}
@@ -37,7 +37,8 @@ padding:.7rem .9rem .8rem;margin:0 0 .8rem;min-width:0}
 .ta-break{flex-basis:100%;height:0}
 .ta-token{display:inline-flex;flex-direction:column;align-items:stretch;min-width:.7rem;max-width:100%;cursor:default;
 border-radius:.2rem;outline-offset:2px}
-.ta-bar{display:block;position:relative;height:calc((var(--ta-top,20) + var(--ta-deep,0)) * var(--ta-unit));margin:0 1px}
+.ta-bar{display:block;position:relative;margin:0 1px;
+height:calc((var(--ta-top,20) + var(--ta-deep,0)) * var(--ta-unit))}
 .ta-bar::after{content:"";position:absolute;left:0;right:0;top:calc(var(--ta-top,20) * var(--ta-unit));
 border-top:1px solid var(--ta-line)}
 .ta-bar::before{content:"";position:absolute;left:0;right:0;height:calc(var(--ta-n,0) * var(--ta-unit));
@@ -54,7 +55,8 @@ background:color-mix(in oklab,var(--ta-hue) calc(var(--ta-n) * 2.2%),transparent
 .ta-token:focus{outline:none}
 .ta-target{align-self:flex-end;padding:.08rem .5rem .12rem;margin-inline-start:.5rem;border:1px dashed var(--ta-dim);
 border-radius:.2rem;overflow-wrap:anywhere;max-width:100%;line-height:1.3}
-.ta-token::after{content:attr(data-tip);position:absolute;inset-inline-end:.9rem;top:.55rem;max-width:calc(100% - 1.8rem);
+.ta-token::after{content:attr(data-tip);position:absolute;inset-inline-end:.9rem;top:.55rem;
+max-width:calc(100% - 1.8rem);
 background:var(--ta-ink);color:var(--ta-paper);border-radius:.3rem;padding:.1rem .55rem;font-size:.85rem;z-index:1;
 overflow-wrap:anywhere;font-variant-numeric:tabular-nums;visibility:hidden;pointer-events:none}
 .ta-token:hover::after,.ta-token:focus::after{visibility:visible}
@@ -67,7 +69,8 @@ background:linear-gradient(to right,var(--ta-down),var(--ta-paper),var(--ta-up))
 .ta table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 .ta caption{text-align:start;color:var(--ta-dim);padding:.2rem 0 .4rem;font-size:.85rem}
 .ta th,.ta td{padding:.18rem .7rem;border-bottom:1px solid var(--ta-line);text-align:end;vertical-align:baseline}
-.ta th{font-weight:600}.ta tbody th{font-weight:400;text-align:start;overflow-wrap:anywhere;min-width:6rem;max-width:22rem}
+.ta th{font-weight:600}
+.ta tbody th{font-weight:400;text-align:start;overflow-wrap:anywhere;min-width:6rem;max-width:22rem}
 .ta thead th:nth-child(2){text-align:start}.ta thead th::first-letter{text-transform:uppercase}
 .ta tr.ta-same>*{box-shadow:inset 0 -2px var(--ta-ink)}
 @media (max-width:36rem){.ta-row{padding:.6rem .6rem .7rem}.ta th,.ta td{padding:.18rem .4rem}}
@@ -125,14 +128,18 @@ def to_html(attributions: Attribution | Sequence[Attribution], tokenizer: Tokeni
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<link rel="icon" href="data:,">\n<title>{name}</title>\n<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n'
-        f'<main>\n<h1>{name}</h1>\n{fragment(attributions, tokenizer, table="open")}\n'
-        '<p class="ta-dim">Move over a token, or reach the text with Tab and walk it with the arrow keys.</p>\n</main>\n'
-        f'<div class="said" aria-live="polite"></div>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n'
+        f"<main>\n<h1>{name}</h1>\n{fragment(attributions, tokenizer, table='open')}\n"
+        '<p class="ta-dim">Move over a token, or reach the text with Tab and walk it with the arrow keys.</p>\n'
+        f'</main>\n<div class="said" aria-live="polite"></div>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n'
     )
 
 
 def fragment(
-    attributions: Attribution | Sequence[Attribution], tokenizer: Tokenizer, *, table: str = "closed", style: bool = True
+    attributions: Attribution | Sequence[Attribution],
+    tokenizer: Tokenizer,
+    *,
+    table: str = "closed",
+    style: bool = True,
 ) -> str:
     """The same as a piece of HTML without script: rows, a legend, and a table of every number.
 
@@ -160,11 +167,11 @@ def fragment(
 
 def _row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> str:
     shares = relative(attribution)
-    top = max(1, _step(max(0.0, *shares, 0.0)))
-    deep = _step(-min(0.0, *shares, 0.0))
+    top = max(1, _step(max(*shares, 0.0)))
+    deep = _step(-min(*shares, 0.0))
     cells = []
-    for place, (token, share) in enumerate(zip(tokens, shares, strict=True)):
-        tip = f"{quoted(token)} {attribution.scores[place].item():+.4g}, position {place}"
+    for place, (token, share, number) in enumerate(zip(tokens, shares, numerals(attribution), strict=True)):
+        tip = f"{quoted(token)} {number}, position {place}"
         cells.append(
             f'<span class="ta-token{_classes(share)}" data-tip="{escape(tip)}"><i class="ta-bar"></i>'
             f'<bdi class="ta-word">{_marked(token)}</bdi></span>' + ('<i class="ta-break"></i>' if "↵" in token else "")
@@ -177,7 +184,7 @@ def _row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> s
     name = escape(plain(attribution.method))
     return (
         f'<section class="ta-row" aria-label="{name}"><div class="ta-head"><span class="ta-name">{name}</span>'
-        f'<span class="ta-head ta-dim">{told}<span>largest ±{largest(attribution):.4g}</span></span></div>'
+        f'<span class="ta-head ta-dim">{told}<span>full height {numerals(attribution)[attribution.top(1)[0]]}</span></span></div>'
         f'<div class="ta-text ta-top{top} ta-deep{deep}" dir="{direction("".join(tokens))}">{"".join(cells)}'
         f'<span class="ta-target">→ <bdi>{_marked(target)}</bdi></span></div></section>'
     )
@@ -185,13 +192,10 @@ def _row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> s
 
 def _table(made: list[Attribution], tokens: list[str], *, open: bool) -> str:
     heads = "".join(f'<th scope="col">{escape(plain(one.method))}</th>' for one in made)
-    shares = [relative(one) for one in made]
+    columns = [(relative(one), numerals(one)) for one in made]
     body = "".join(
         f'<tr><td>{place}</td><th scope="row"><bdi>{_marked(token)}</bdi></th>'
-        + "".join(
-            f'<td class="{_classes(share[place]).strip()}">{one.scores[place].item():+.4g}</td>'
-            for one, share in zip(made, shares, strict=True)
-        )
+        + "".join(f'<td class="{_classes(shares[place]).strip()}">{numbers[place]}</td>' for shares, numbers in columns)
         + "</tr>"
         for place, token in enumerate(tokens)
     )

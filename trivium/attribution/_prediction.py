@@ -1,7 +1,5 @@
 """What every explainer shares: the explained prediction as a scalar, and the checks that come before any work."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -128,18 +126,6 @@ class Prediction:
 def single(x: Tensor) -> Tensor:
     """In single precision at least."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Within the block the model is in evaluation mode (no dropout); each module gets its own mode back."""
-    modes: Sequence[tuple[torch.nn.Module, bool]] = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def check_neutral(field: str, kind: Neutral) -> None:

@@ -36,6 +36,7 @@ def to_terminal(attribution: Attribution, tokenizer: Tokenizer, width: int = 80)
     if width < 20:
         raise ValueError(f"width must be at least 20 columns, got {width}")
     tokens, shares = shown(tokenizer, attribution.ids.tolist()), relative(attribution)
+    numbers = numerals(attribution)
     lines = [
         Text(f"{plain(attribution.method)}: {explained(attribution.target, tokenizer)}", style="bold"),
         Text(", ".join(f"{name} {value}" for name, value in facts(attribution)), style="dim"),
@@ -44,9 +45,9 @@ def to_terminal(attribution: Attribution, tokenizer: Tokenizer, width: int = 80)
     for line in _lines(tokens, shares, width):
         lines.append(Text.assemble(*((piece, _colour(share)) for piece, share in line)))
         lines.append(Text("".join(_mark(share) * cell_len(piece) for piece, share in line).rstrip()))
-    lines.append(Text(f"{RAISES} raises   {LOWERS} lowers   full mark = {largest(attribution):.4g}", style="dim"))
+    lines.append(Text(f"{RAISES} raises   {LOWERS} lowers   full mark = largest", style="dim"))
     for place in attribution.top(5):
-        score = f"{attribution.scores[place].item():+12.4g}  "
+        score = f"{numbers[place]:>12}  "
         lines.append(Text.assemble(score, (tokens[place], _colour(shares[place])), (f"  position {place}", "dim")))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
@@ -72,9 +73,13 @@ def plain(name: str) -> str:
     return visible(name).replace("_", " ").replace("·", " ") or "attribution"
 
 
-def largest(attribution: Attribution) -> float:
-    """The largest magnitude, which the scale of its picture ends at."""
-    return attribution.scores.abs().max().item()
+def numerals(attribution: Attribution) -> list[str]:
+    """Scores as signed numbers with one number of decimals for all, so that the largest has four digits."""
+    scores = attribution.scores.tolist()
+    top = max(abs(score) for score in scores)
+    exponent = math.floor(math.log10(top)) if top > 0 else 0
+    form = f"+.{min(max(3 - exponent, 0), 6)}f" if -4 < exponent < 7 else "+.3e"
+    return [format(score, form).replace("-", "−") for score in scores]
 
 
 def relative(attribution: Attribution) -> list[float]:
@@ -89,11 +94,11 @@ def facts(attribution: Attribution) -> Iterator[tuple[str, str]]:
         if name == "converged":
             yield plain(name), "yes" if value else "no"
         else:
-            yield plain(name), f"{value:.1%}" if name.startswith("relative") else f"{value:.4g}"
+            yield plain(name), (f"{value:.1%}" if name.startswith("relative") else f"{value:.4g}").replace("-", "−")
 
 
 def to_json(attribution: Attribution, tokenizer: Tokenizer | None = None) -> str:
-    """The attribution as JSON that ``from_json`` reads back bit for bit; tokens beside it where a tokenizer is given."""
+    """The attribution as JSON, read back bit for bit by ``from_json``; with its tokens where a tokenizer is given."""
     scores = attribution.scores.detach().cpu()
     record: dict[str, Any] = {
         "method": attribution.method,

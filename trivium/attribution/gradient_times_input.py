@@ -21,10 +21,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.attribution._prediction import Prediction, evaluating
+from trivium.attribution._prediction import Prediction
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
+from trivium.nn.modes import evaluating
 
 
 @method(title="Gradient × input", source="arXiv:1605.01713", year=2016, needs=["causal", "embeds", "gradient"])

@@ -25,10 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivium.attribution._prediction import Neutral, Prediction, check_neutral, evaluating, single
+from trivium.attribution._prediction import Neutral, Prediction, check_neutral, single
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
+from trivium.nn.modes import evaluating
 
 log = logging.getLogger(__name__)
 

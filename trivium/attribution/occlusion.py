@@ -24,10 +24,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.attribution._prediction import Neutral, Prediction, check_neutral, evaluating
+from trivium.attribution._prediction import Neutral, Prediction, check_neutral
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
+from trivium.nn.modes import evaluating
 
 
 @method(title="Occlusion", source="arXiv:1311.2901", year=2014, needs=["causal"])
