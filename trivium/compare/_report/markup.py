@@ -54,7 +54,7 @@ def join(*children: object) -> Html:
     return Html("".join(parts))
 
 
-def element(name: str, *children: object, **attributes: object) -> Html:
+def element(name: str, /, *children: object, **attributes: object) -> Html:
     """``element("td", "a < b", class_="number", data_value=3)``. None and False leave an attribute out; True gives a
     bare one; a trailing underscore is dropped and the others become dashes."""
     given = []
