@@ -276,7 +276,7 @@ class SkeletonOutput(LMOutput):
 class Skeleton(Sited, LanguageModel):
     """A language model on the block skeleton. ``recipe`` is the architecture that filled the slots.
 
-    ``position(hidden, ctx)`` may add to the embeddings or publish a table in the context; ``head(hidden)`` gives logits.
+    ``position(hidden, ctx)`` may add to the embeddings or publish a table; ``head(hidden)`` gives logits.
     """
 
     def __init__(
@@ -485,15 +485,16 @@ def linear_flops(module: nn.Module, length: int) -> int:
 
 
 @torch.no_grad()
-def initialise(model: Skeleton, seed: int) -> None:
-    """Fill every parameter by the role that its module gives it in ``roles``. Tensors on the meta device stay empty."""
+def initialise(model: Skeleton, seed: int, keep: Callable[[nn.Parameter], bool] = lambda _: False) -> None:
+    """Fill every parameter by the role that its module gives it in ``roles``, but for those to ``keep`` and those on the
+    meta device."""
     spread = {"in": 0.02, "embed": 0.02, "out": 0.02 / math.sqrt(2 * max(model.depth, 1))}
     owners = {id(p): (module, name) for module in model.modules() for name, p in module.named_parameters(recurse=False)}
     first = {id(p): owner for p, owner in reversed([(p, owners[id(p)]) for p in model.parameters()])}
     for path, parameter in model.named_parameters():
         module, name = first[id(parameter)]
         role = getattr(module, "roles", {}).get(name)
-        if parameter.is_meta:
+        if parameter.is_meta or keep(parameter):
             continue
         if role in spread:
             noise = torch.randn(parameter.shape, generator=seeds.generator(seed, "init", path))

@@ -14,14 +14,16 @@ from trivium.nn.norms import rms_norm, simple_rms_norm
 from trivium.nn.rotary import Layout, rotary_table, rotate
 
 
-class TokenEmbedding(nn.Module):
+class TokenEmbedding(nn.Embedding):
     """A table of one vector per token, times ``scale``."""
 
     def __init__(self, vocab_size: int, width: int, scale: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(vocab_size, width)
         self.scale = scale
-        self.weight = nn.Parameter(torch.empty(vocab_size, width))
         self.roles: dict[str, Role] = {"weight": "embed"}
+
+    def reset_parameters(self) -> None:
+        """Nothing: the values come from ``initialise``."""
 
     def forward(self, ids: Tensor) -> Tensor:
         hidden = F.embedding(ids, self.weight)
