@@ -4,13 +4,11 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from tyro.conf import Positional, arg
 
 from trivium.cli._print import print_json
 from trivium.compare.contender import build, describe
 from trivium.core.meter import Meter
-from trivium.core.nouns import Stop
 from trivium.core.seeds import generator
 from trivium.models.sources import load
 
@@ -50,18 +48,17 @@ class Command:
         if not text:
             raise ValueError("the prompt is empty; give some text to continue")
         system = load(self.model, dtype=self.dtype, compile=self.compile)
-        ids = system.tokenizer.encode(system.chat(text) if self.chat else text)
-        eos = system.tokenizer.eos
+        prompt = system.prompt(system.chat(text) if self.chat else text)
         with Meter() as meter:
             made = decoder(
                 system.model,
-                torch.tensor([ids]),
+                prompt,
                 limit=self.limit,
                 generator=generator(self.seed, "generate"),
-                stop=Stop(tokens=() if eos is None else (eos,)),
+                stop=system.stop,
             )
         new = made.row(0).tolist()
-        shown = system.tokenizer.decode(new[:-1] if new and new[-1] == eos else new)
+        shown = system.tokenizer.decode(new[:-1] if new and new[-1] in system.stop.tokens else new)
         if self.json:
             print_json(
                 {
