@@ -27,7 +27,12 @@ VOCAB, WIDTH, CONTEXT = 64, 32, 128
 
 _COMMON: dict[str, Any] = dict(vocab_size=VOCAB, hidden_size=WIDTH, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 _GROUPED: dict[str, Any] = dict(
-    num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=8, intermediate_size=48, max_position_embeddings=CONTEXT
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+    intermediate_size=48,
+    max_position_embeddings=CONTEXT,
 )
 _BUILDERS: dict[str, tuple[type, type, dict[str, Any]]] = {
     "gpt2": (
@@ -43,7 +48,9 @@ _BUILDERS: dict[str, tuple[type, type, dict[str, Any]]] = {
         _COMMON
         | _GROUPED
         | dict(
-            sliding_window=6, layer_types=["sliding_attention", "full_attention", "sliding_attention"], query_pre_attn_scalar=8
+            sliding_window=6,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            query_pre_attn_scalar=8,
         ),
     ),
     "gpt_neox": (
@@ -56,7 +63,13 @@ _BUILDERS: dict[str, tuple[type, type, dict[str, Any]]] = {
         OPTConfig,
         OPTForCausalLM,
         _COMMON
-        | dict(num_hidden_layers=2, num_attention_heads=4, ffn_dim=64, max_position_embeddings=CONTEXT, word_embed_proj_dim=WIDTH),
+        | dict(
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            ffn_dim=64,
+            max_position_embeddings=CONTEXT,
+            word_embed_proj_dim=WIDTH,
+        ),
     ),
     "mamba": (
         MambaConfig,
@@ -85,6 +98,8 @@ def build(family: str, dtype: torch.dtype = torch.float64, seed: int = 0, **over
     return model.to(dtype).eval()
 
 
-def wrapped(family: str, dtype: torch.dtype = torch.float64, seed: int = 0, *, compile: bool = False, **overrides: Any) -> HuggingFaceModel:
+def wrapped(
+    family: str, dtype: torch.dtype = torch.float64, seed: int = 0, *, compile: bool = False, **overrides: Any
+) -> HuggingFaceModel:
     """``build``, behind the adapter."""
     return wrap(build(family, dtype, seed, **overrides), compile=compile)

@@ -29,6 +29,9 @@ class Parts:
     blocks: nn.ModuleList
     norm: nn.Module | None
     logits: nn.Module = field(default_factory=nn.Identity)
+    """A place to see the logits, after whatever the model does behind its head."""
+    embed_tap: nn.Module = field(default_factory=nn.Identity)
+    """A place to see the embeddings, whether looked up or given."""
 
     @classmethod
     def of(cls, hf: PreTrainedModel) -> "Parts":
@@ -59,10 +62,12 @@ class Rows:
 
 def site_table(model: "HuggingFaceModel") -> dict[str, Site]:
     parts = model.parts
-    table = {"embed": Site(parts.embedding)}
+    table = {"embed": Site(parts.embed_tap)}
     for index, block in enumerate(parts.blocks):
         for name, site in _block(model, block).items():
             table[f"blocks.{index}.{name}"] = site
+        for what in ("scores", "weights"):
+            table[f"blocks.{index}.attn.{what}"] = Site(model.taps[f"blocks.{index}.attn.{what}"])
     if parts.norm is not None:
         table["final.norm"] = Site(parts.norm)
     table["logits"] = Site(parts.logits)
@@ -110,7 +115,11 @@ def _projections(config: Any, attention: nn.Module) -> dict[str, Site]:
     apart = [child(attention, f"{letter}_proj") for letter in "qkv"]
     if all(part is not None for part in apart):
         views: list[View] = [Heads(heads), Heads(groups), Heads(groups)]
-        return {letter: Site(part, view=view) for letter, part, view in zip("qkv", apart, views, strict=True) if part is not None}
+        return {
+            letter: Site(part, view=view)
+            for letter, part, view in zip("qkv", apart, views, strict=True)
+            if part is not None
+        }
     if (fused := child(attention, "c_attn")) is not None:
         width = config.hidden_size
         return {letter: Site(fused, view=Slice(i * width, (i + 1) * width, heads)) for i, letter in enumerate("qkv")}

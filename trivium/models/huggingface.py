@@ -1,100 +1,118 @@
 """The one adapter that makes any Hugging Face causal language model a ``LanguageModel``.
 
-The model runs unchanged. What the adapter adds is bookkeeping: it always passes explicit positions, builds the masks
-wherever plain causal attention is not what is meant, and hands the model a cache that writes into our own buffers.
+The model runs unchanged. The adapter adds bookkeeping: it always passes explicit positions, builds the masks wherever
+plain causal attention is not what is meant, and hands the model a cache that writes into our own buffers. What a model
+really honours is found out when it is wrapped, by a few tiny passes; what fails is not offered, and ``refused`` says why.
 """
 
 import inspect
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import Cache
+from transformers import PreTrainedModel
 
+from trivium.core import meter
 from trivium.core.capabilities import known
 from trivium.core.errors import NotOffered
 from trivium.core.protocols import LanguageModel, LMOutput, State
+from trivium.models._attention import additive, allowed, attention_shown, positions_within, windows, within
+from trivium.models._cache import Writer
+from trivium.models._compiled import CompiledStep
 from trivium.models._families import Parts, site_table
+from trivium.models._recurrent import recur
+from trivium.models._selfcheck import examine
 from trivium.models.sites import Site, Sited
-from trivium.models.state import Buffers, KeyValueState, RecurrentState, capacity_for
+from trivium.models.state import Buffers, KeyValueState, capacity_for
 
 log = logging.getLogger(__name__)
 
 
 def wrap(hf: PreTrainedModel, *, compile: bool = False) -> "HuggingFaceModel":
-    """A Hugging Face causal language model as a ``LanguageModel``, checked."""
-    return HuggingFaceModel(hf)
+    """A Hugging Face causal language model as a ``LanguageModel``, examined.
 
+    ``compile``: passes of at most 16 new tokens that go on from a state, without gradients or hooks, run compiled, one
+    compilation per batch size, width and capacity; everything else (prompts, training, attribution) runs as it is.
 
-class Writer(Cache):
-    """What the model takes for its cache: writes new keys and values behind the columns of a state."""
-
-    def __init__(self, buffers: Buffers, slots: int) -> None:
-        super().__init__(layers=[])
-        self.buffers = buffers
-        self.slots = slots
-
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        buffers, start = self.buffers, self.slots
-        new = key_states.shape[2]
-        if key_states.requires_grad or value_states.requires_grad or (layer_idx in buffers.keys and buffers.keys[layer_idx].requires_grad):
-            if start:
-                key_states = torch.cat([buffers.keys[layer_idx][:, :, :start], key_states], 2)
-                value_states = torch.cat([buffers.values[layer_idx][:, :, :start], value_states], 2)
-            buffers.keys[layer_idx], buffers.values[layer_idx] = key_states, value_states
-            return key_states, value_states
-        if layer_idx not in buffers.keys:
-            buffers.allocate(layer_idx, key_states, value_states)
-        keys, values = buffers.keys[layer_idx], buffers.values[layer_idx]
-        keys.narrow(2, start, new).copy_(key_states)
-        values.narrow(2, start, new).copy_(value_states)
-        if start == 0:
-            return key_states, value_states
-        return keys.narrow(2, 0, start + new), values.narrow(2, 0, start + new)
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        return self.slots
-
-    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
-        return self.slots + query_length, 0
+    Raises NotOffered for a model without a language-model head or a list of blocks, NotFinite for damaged weights.
+    """
+    model = HuggingFaceModel(hf)
+    model.offers, model.refused = examine(model)
+    for word, reason in model.refused.items():
+        log.info("%s does not offer %r: %s", type(hf).__name__, word, reason)
+    if compile:
+        model.compile_steps()
+    return model
 
 
 class HuggingFaceModel(Sited, LanguageModel):
-    """A Hugging Face causal language model; ``inner`` is the model itself."""
+    """A Hugging Face causal language model; ``inner`` is the model itself, ``refused`` says per word of the
+    capabilities why it is not offered."""
 
     def __init__(self, hf: PreTrainedModel) -> None:
         super().__init__()
         self.inner = hf
-        config = hf.config.get_text_config()
-        self.config = config
+        self.config: Any = hf.config.get_text_config()
         self.parts = Parts.of(hf)
         self.vocab_size = self.parts.head.weight.shape[0]
         self.width = self.parts.embedding.weight.shape[1]
-        self.depth = config.num_hidden_layers
+        self.depth = len(self.parts.blocks)
         accepted = inspect.signature(hf.forward).parameters
         self.takes_positions = "position_ids" in accepted
-        self.cache_name = "past_key_values" if "past_key_values" in accepted else "cache_params" if "cache_params" in accepted else None
         self.keeps_logits = "logits_to_keep" in accepted
-        kinds = list(getattr(config, "layer_types", None) or [])
-        self.recurrent = self.cache_name == "cache_params" or any("linear" in kind or kind in ("mamba", "conv") for kind in kinds)
-        self.windows = _windows(config, kinds)
-        self.max_positions = None if self.recurrent else getattr(config, "max_position_embeddings", None)
+        self.cache_name = next((name for name in ("past_key_values", "cache_params") if name in accepted), None)
+        kinds = set(getattr(self.config, "layer_types", None) or ())
+        self.recurrent = self.cache_name == "cache_params" or bool(kinds - {"full_attention", "sliding_attention"})
+        self.windows = windows(self.config)
+        self.max_positions = None if self.recurrent else getattr(self.config, "max_position_embeddings", None)
+        self.taps = {
+            f"blocks.{layer}.attn.{what}": nn.Identity()
+            for layer in range(self.depth)
+            for what in ("scores", "weights")
+        }
+        self.offers = known(())
         self.refused: dict[str, str] = {}
-        words = {"causal", "gradient", "embeds", "sites", "state"}
-        if not self.recurrent:
-            words |= {"truncate", "gather", "tree", "layers", "attention"}
-        self.offers = known(words)
+        self.split = False
+        """Whether the head applied to the base model's output is exactly the model (found out when examined)."""
+        self.compiled: CompiledStep | None = None
+        self.rows = 0
         self.eval()
 
     def embed(self, ids: Tensor) -> Tensor:
         return self.parts.embedding(ids)
 
+    def compile_steps(self) -> None:
+        """Run short passes that go on from a state compiled from now on."""
+        for word in ("state", "tree"):
+            if word not in self.offers:
+                raise NotOffered(f"a compiled step needs {word!r}, which this model lacks: {self.refused.get(word)}")
+        if not self.split:
+            raise NotOffered("a compiled step needs a model whose logits are its head applied to its last hidden state")
+        self.compiled = CompiledStep(self)
+
+    # --- sites --------------------------------------------------------------------------------------------------
+
     def site_table(self) -> Mapping[str, Site]:
-        return site_table(self)
+        table = site_table(self)
+        for word, reason in self.refused.items():
+            if word == "attention":
+                table = {name: site for name, site in table.items() if not name.endswith((".scores", ".weights"))}
+            elif word.startswith("site "):
+                table = {
+                    name: site for name, site in table.items() if not name.endswith("." + word.removeprefix("site "))
+                }
+            elif word == "sites":
+                table = {}
+            del reason
+        return table
+
+    def watching(self, names: tuple[str, ...]) -> AbstractContextManager[None]:
+        if any(name in self.taps for name in names):
+            return attention_shown(self.inner, f"trivium_{self.serial}", self.taps)
+        return nullcontext()
 
     # --- one pass -----------------------------------------------------------------------------------------------
 
@@ -112,49 +130,54 @@ class HuggingFaceModel(Sited, LanguageModel):
     ) -> LMOutput:
         given = ids if ids is not None else embeds
         assert given is not None
-        batch, time = given.shape[:2]
-        _check(batch, time, mask, positions, segments, state)
+        check_shapes(given, mask, positions, segments, state)
+        self.rows = given.shape[0]
+        if self.watched:  # the site 'embed' is passed whether embeddings are looked up or given
+            ids, embeds = None, self.parts.embed_tap(embeds if ids is None else self.embed(ids))
         if self.recurrent:
-            return self._recur(ids, embeds, mask, positions, segments, state, keep_state, logits_to_keep)
+            return recur(self, ids, embeds, mask, positions, segments, state, keep_state, logits_to_keep)
         if state is not None and not isinstance(state, KeyValueState):
-            raise TypeError(f"this model goes on from a KeyValueState, not from a {type(state).__name__}; states belong to their model")
+            raise TypeError(f"this model goes on from its own KeyValueState, not from a {type(state).__name__}")
+        mask = self.needed(mask)
+        where = self.positions(given, mask, segments, state) if positions is None else positions
+        compiled = self.compiled
+        if (
+            compiled is not None
+            and ids is not None
+            and state is not None
+            and compiled.fits(given.shape[1])
+            and not (self.watched or torch.is_grad_enabled() or meter.counting())
+        ):
+            return compiled(ids, mask, where, state, keep_state, logits_to_keep, explicit=positions is not None)
         slots = 0 if state is None else state.slots
-        seen = None if state is None else state.visible
-        if mask is not None and mask.ndim == 2 and mask.all():
-            mask = None
-        where = self._positions(given, mask, segments, state) if positions is None else positions
-        keys_at = None
-        if self.windows and (keep_state or seen is not None or mask is not None or positions is not None):
-            keys_at = where.expand(batch, -1)
-            if state is not None and slots:
-                assert state.positions is not None
-                keys_at = torch.cat([state.positions, keys_at], 1)
-        attention = self._attention(given, mask, segments, slots, seen, where, keys_at, explicit=positions is not None)
-        arguments: dict[str, Any] = {"input_ids": ids, "inputs_embeds": embeds, "attention_mask": attention, "use_cache": False}
-        if self.takes_positions:
-            arguments["position_ids"] = where
+        arguments = self.arguments(given, mask, segments, state, where, explicit=positions is not None)
+        arguments |= {"input_ids": ids, "inputs_embeds": embeds}
         buffers = None
         if state is not None or keep_state:
-            if state is None:
-                buffers = Buffers(capacity_for(time))
-            else:
-                buffers = state.room(time)
-            arguments[self.cache_name or "past_key_values"] = Writer(buffers, slots)
-            arguments["use_cache"] = True
-        logits, hidden = self._through(arguments, logits_to_keep)
+            buffers = Buffers(capacity_for(given.shape[1])) if state is None else state.room(given.shape[1])
+            arguments |= {"past_key_values": Writer(buffers, slots), "use_cache": True}
+        logits, hidden = self.through(arguments, logits_to_keep)
         after = None
-        if keep_state:
-            assert buffers is not None
-            visible = None
-            if seen is not None or (mask is not None and mask.ndim == 2):
-                old = seen if seen is not None else torch.ones(batch, slots, dtype=torch.bool, device=given.device)
-                new = mask if mask is not None and mask.ndim == 2 else torch.ones(batch, time, dtype=torch.bool, device=given.device)
-                visible = torch.cat([old, new], 1)
-            after = KeyValueState(buffers, batch, slots + time, visible, keys_at)
+        if keep_state and buffers is not None:
+            after = self.after(buffers, given, mask, state, where, explicit=positions is not None)
         return LMOutput(logits, hidden, after)
 
-    def _through(self, arguments: dict[str, Any], logits_to_keep: int) -> tuple[Tensor, Tensor]:
+    def needed(self, mask: Tensor | None) -> Tensor | None:
+        """The mask, or None where it marks no padding. Raises NotOffered for padding that this model does not honour."""
+        if mask is None or mask.ndim == 4:
+            return mask
+        if mask.all():
+            return None
+        if "padding" in self.refused:
+            raise NotOffered(f"this model cannot take padded rows, run them one by one: {self.refused['padding']}")
+        return mask
+
+    def through(self, arguments: dict[str, Any], logits_to_keep: int) -> tuple[Tensor, Tensor]:
         """The model itself: logits, and what entered the head."""
+        if self.split:
+            hidden = self.parts.base(**arguments)[0]
+            hidden = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
+            return self.parts.logits(self.parts.head(hidden)), hidden
         kept: list[Tensor] = []
         hook = self.parts.head.register_forward_pre_hook(lambda module, args: kept.append(args[0]))
         try:
@@ -168,125 +191,152 @@ class HuggingFaceModel(Sited, LanguageModel):
             logits, hidden = logits[:, -logits_to_keep:], hidden[:, -logits_to_keep:]
         return self.parts.logits(logits), hidden
 
-    def _positions(self, given: Tensor, mask: Tensor | None, segments: Tensor | None, state: KeyValueState | None) -> Tensor:
-        """(1 or batch, time): each row counts its own tokens; documents packed in one row start again at 0."""
-        batch, time = given.shape[:2]
-        device = given.device
+    def positions(
+        self, given: Tensor, mask: Tensor | None, segments: Tensor | None, state: KeyValueState | None
+    ) -> Tensor:
+        """(1 or batch, time): each row counts its own tokens; documents packed into one row begin at 0 again."""
         if segments is not None:
-            return _within(segments)
-        if state is None or state.visible is None:
-            start: int | Tensor = 0 if state is None else state.slots
-        else:
-            start = state.lengths.to(device)[:, None]
+            return positions_within(segments)
+        start: int | Tensor = 0
+        if state is not None:
+            start = state.slots if state.visible is None else state.lengths.to(given.device)[:, None]
         if mask is None or mask.ndim == 4:
-            count = torch.arange(time, device=device)[None]
-            return count + start
+            return torch.arange(given.shape[1], device=given.device)[None] + start
         return (mask.cumsum(1) - 1).clamp(min=0) + start
 
-    def _attention(
+    def arguments(
         self,
         given: Tensor,
         mask: Tensor | None,
         segments: Tensor | None,
-        slots: int,
-        seen: Tensor | None,
+        state: KeyValueState | None,
         where: Tensor,
-        keys_at: Tensor | None,
+        *,
+        explicit: bool = False,
+    ) -> dict[str, Any]:
+        """Positions and attention mask as the model takes them. The mask is None where plain causal attention is right,
+        4-D elsewhere, and one of each per type of layer where the types differ."""
+        time = given.shape[1]
+        slots, seen = (0, None) if state is None else (state.slots, state.visible)
+        total = slots + time
+        arguments: dict[str, Any] = {"attention_mask": None, "use_cache": False}
+        if self.takes_positions:
+            arguments["position_ids"] = where
+        implementation = self.config._attn_implementation
+        usual = not explicit and (state is None or state.positions is None)
+        plain = mask is None and segments is None and seen is None and usual and (slots == 0 or time == 1)
+        if plain and implementation == "sdpa" and all(w is None or total <= w for w in self.windows.values()):
+            arguments["attention_mask"] = dict.fromkeys(self.windows) if len(self.windows) > 1 else None
+            return arguments
+        visible = allowed(time, slots, mask=mask, seen=seen, segments=segments, device=given.device)
+        masks: dict[str, Tensor] = {}
+        for kind, window in (self.windows or {"": None}).items():
+            part = visible
+            if window is not None and not (usual and total <= window):
+                keys = where if state is None or not slots else torch.cat([state.at(), where.expand(len(given), -1)], 1)
+                part = visible & within(window, where, keys)
+            masks[kind] = additive(part, self.dtype) if implementation == "eager" else part
+        arguments["attention_mask"] = masks if len(masks) > 1 else next(iter(masks.values()))
+        return arguments
+
+    def after(
+        self,
+        buffers: Buffers,
+        given: Tensor,
+        mask: Tensor | None,
+        state: KeyValueState | None,
+        where: Tensor,
         *,
         explicit: bool,
-    ) -> Any:
-        """The attention mask as the model takes it: None where plain causal attention is right, else 4-D, or one of
-        each per type of layer."""
+    ) -> KeyValueState:
+        """The state behind a pass."""
         batch, time = given.shape[:2]
-        total = slots + time
-        device = given.device
-        plain = mask is None and segments is None and seen is None and not explicit
-        shows = self.inner.config._attn_implementation == "sdpa"
-        simple = plain and shows and (slots == 0 or time == 1)
-        if simple and all(window is None or total <= window for window in self.windows.values()):
-            return dict.fromkeys(self.windows) if len(self.windows) > 1 else None
-        if mask is not None and mask.ndim == 4:
-            allowed = mask
-            if seen is not None:
-                allowed = allowed.clone() if allowed.shape[0] == batch else allowed.repeat(batch, 1, 1, 1)
-                allowed[..., :slots] &= seen[:, None, None]
-        else:
-            allowed = torch.ones(time, total, dtype=torch.bool, device=device).tril(slots)[None, None]
-            if seen is not None:
-                past = seen[:, None, None].expand(-1, 1, time, -1)
-                allowed = torch.cat([past, allowed[..., slots:].expand(batch, -1, -1, -1)], -1)
-            if mask is not None:
-                allowed = allowed.expand(batch, -1, -1, -1).clone()
-                allowed[..., slots:] &= mask[:, None, None]
-            if segments is not None:
-                allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])
-        masks: dict[str, Tensor] = {}
-        for kind, window in (self.windows or {"all": None}).items():
-            inside = allowed
-            if window is not None and total > window:
-                keys = torch.arange(total, device=device)[None] if keys_at is None else keys_at
-                inside = inside & (where[:, None, :, None] - keys[:, None, None, :] < window)
-            if mask is not None or seen is not None:  # a row that sees nothing would be NaN: let it see itself
-                inside = inside.clone() if inside is mask else inside
-                blind = ~inside.any(-1, keepdim=True)
-                own = torch.eye(time, total, dtype=torch.bool, device=device).roll(slots, 1)
-                inside = inside | (blind & own)
-            masks[kind] = inside if shows else _additive(inside, self.dtype)
-        return masks if len(masks) > 1 else next(iter(masks.values()))
+        slots, seen = (0, None) if state is None else (state.slots, state.visible)
+        real = mask if mask is not None and mask.ndim == 2 else None
+        visible = None
+        if seen is not None or real is not None:
+            ones = torch.ones(batch, max(slots, time), dtype=torch.bool, device=given.device)
+            visible = torch.cat(
+                [ones[:, :slots] if seen is None else seen, ones[:, :time] if real is None else real], 1
+            )
+        at = None
+        if self.windows and (explicit or (state is not None and state.positions is not None)):
+            at = where.expand(batch, -1)
+            at = at if state is None or not slots else torch.cat([state.at(), at], 1)
+        return KeyValueState(buffers, batch, slots + time, visible, at)
 
-    # --- models whose memory is of fixed size -----------------------------------------------------------------------
+    # --- a range of layers ----------------------------------------------------------------------------------------
 
-    def _recur(
-        self,
-        ids: Tensor | None,
-        embeds: Tensor | None,
-        mask: Tensor | None,
-        positions: Tensor | None,
-        segments: Tensor | None,
-        state: State | None,
-        keep_state: bool,
-        logits_to_keep: int,
-    ) -> LMOutput:
-        raise NotOffered("not yet")
+    def layers(
+        self, start: int, stop: int, hidden: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        if "layers" in self.refused:
+            raise NotOffered(f"this model cannot run a range of its layers: {self.refused['layers']}")
+        if not 0 <= start <= stop <= self.depth:
+            raise ValueError(f"layers {start} to {stop} are no range of the {self.depth} layers of this model")
+        check_shapes(hidden, mask, positions, None, None)
+        if start == stop:
+            return hidden
+        self.rows = hidden.shape[0]
+        mask = self.needed(mask)
+        where = self.positions(hidden, mask, None, None) if positions is None else positions
+        arguments = self.arguments(hidden, mask, None, None, where, explicit=positions is not None)
+        arguments["inputs_embeds"] = hidden.new_zeros(*hidden.shape[:2], self.width)
+        with self._only(start, stop, hidden) as reached:
+            self.parts.base(**arguments)
+        return reached[0]
 
+    @contextmanager
+    def _only(self, start: int, stop: int, hidden: Tensor) -> Iterator[list[Tensor]]:
+        """Within the block the blocks outside the range pass on what they are given, and the first inside it reads
+        ``hidden``; what the last one gives is stored. So the model's own code prepares masks and positions."""
+        reached: list[Tensor] = []
 
-def _windows(config: Any, kinds: list[str]) -> dict[str, int | None]:
-    """Attention window by type of layer; empty where no layer has one."""
-    window = getattr(config, "sliding_window", None)
-    if window is None:
-        return {}
-    if not kinds:
-        return {"sliding_attention": window}
-    if "sliding_attention" not in kinds:
-        return {}
-    return {kind: window if kind == "sliding_attention" else None for kind in dict.fromkeys(kinds)}
+        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return (hidden, *args[1:]), kwargs
 
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            reached.append(output if isinstance(output, Tensor) else output[0])
 
-def _within(segments: Tensor) -> Tensor:
-    """Position of each column within its document."""
-    index = torch.arange(segments.shape[1], device=segments.device)[None]
-    starts = torch.ones_like(segments, dtype=torch.bool)
-    starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    return index - torch.where(starts, index, 0).cummax(1).values
+        blocks = list(self.parts.blocks)
+        hooks = [
+            blocks[start].register_forward_pre_hook(enter, with_kwargs=True, prepend=True),
+            blocks[stop - 1].register_forward_hook(leave),
+        ]
+        skipped = blocks[:start] + blocks[stop:]
+        for block in skipped:
+            block.forward = lambda hidden, *args, **kwargs: hidden
+        try:
+            yield reached
+        finally:
+            for block in skipped:
+                del block.forward
+            for hook in hooks:
+                hook.remove()
 
 
-def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
-
-
-def _check(batch: int, time: int, mask: Tensor | None, positions: Tensor | None, segments: Tensor | None, state: State | None) -> None:
+def check_shapes(
+    given: Tensor, mask: Tensor | None, positions: Tensor | None, segments: Tensor | None, state: State | None
+) -> None:
+    """Raise ValueError, naming the argument and the shape it must have."""
+    batch, time = given.shape[:2]
     slots = 0 if state is None else state.slots
     if state is not None and state.batch != batch:
-        raise ValueError(f"the input has {batch} rows and the state {state.batch}; use state.select to repeat or pick rows")
+        raise ValueError(f"the input has {batch} rows and the state {state.batch}; state.select repeats or picks rows")
     if mask is not None:
         if mask.dtype != torch.bool:
             raise ValueError(f"a mask is bool, True where a token is real or may be seen; got {mask.dtype}")
+        if mask.ndim not in (2, 4):
+            raise ValueError(
+                f"a mask has 2 axes (batch, time) or 4 (batch, 1, time, slots + time), got {tuple(mask.shape)}"
+            )
         if mask.ndim == 2 and mask.shape != (batch, time):
             raise ValueError(f"the mask must be ({batch}, {time}) like the input, got {tuple(mask.shape)}")
         if mask.ndim == 4 and (mask.shape[0] not in (1, batch) or mask.shape[1:] != (1, time, slots + time)):
-            raise ValueError(f"the mask must be ({batch}, 1, {time}, {slots + time}): columns of the state, then new ones; got {tuple(mask.shape)}")
-        if mask.ndim not in (2, 4):
-            raise ValueError(f"a mask has 2 or 4 axes, got {tuple(mask.shape)}")
+            raise ValueError(
+                f"the mask must be ({batch}, 1, {time}, {slots + time}), the columns of the state before the new ones; "
+                f"got {tuple(mask.shape)}"
+            )
     if positions is not None and positions.shape not in ((batch, time), (1, time)):
         raise ValueError(f"positions must be ({batch}, {time}) like the input, got {tuple(positions.shape)}")
     if segments is not None:
@@ -294,3 +344,5 @@ def _check(batch: int, time: int, mask: Tensor | None, positions: Tensor | None,
             raise ValueError("segments are for whole training rows; they cannot go on from a state")
         if segments.shape != (batch, time):
             raise ValueError(f"segments must be ({batch}, {time}) like the input, got {tuple(segments.shape)}")
+        if mask is not None and mask.ndim == 4:
+            raise ValueError("a 4-D mask already says who sees whom; give either it or segments")

@@ -112,7 +112,9 @@ class Site:
                 return whole
             if not isinstance(new, Tensor) or new.shape != part.shape:
                 got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
-                raise ValueError(f"the edit at {name!r} must return a tensor of shape {tuple(part.shape)}, it returned {got}")
+                raise ValueError(
+                    f"the edit at {name!r} must return a tensor of shape {tuple(part.shape)}, it returned {got}"
+                )
             new = new.to(whole.dtype)
             changed = new if self.view is None else self.view.write(whole, new)
             return whole.copy_(changed) if self.shared else changed
@@ -206,4 +208,6 @@ class Sited:
     def _insist(what: str, missed: list[str]) -> None:
         if missed:
             names = ", ".join(repr(name) for name in missed)
-            raise RuntimeError(f"the {what} at {names} never ran: no pass inside the block went through it; call the model inside the block")
+            raise RuntimeError(
+                f"the {what} at {names} never ran: no pass inside the block went through it; call the model inside the block"
+            )

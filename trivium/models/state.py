@@ -33,13 +33,19 @@ class Buffers:
         """Room for a layer whose keys and values look like these."""
         with torch.inference_mode(False):  # else a state begun in inference mode could not go on outside of it
             batch, heads, _, _ = key.shape
-            self.keys[layer] = torch.zeros(batch, heads, self.capacity, key.shape[3], dtype=key.dtype, device=key.device)
-            self.values[layer] = torch.zeros(batch, heads, self.capacity, value.shape[3], dtype=value.dtype, device=value.device)
+            self.keys[layer] = torch.zeros(
+                batch, heads, self.capacity, key.shape[3], dtype=key.dtype, device=key.device
+            )
+            self.values[layer] = torch.zeros(
+                batch, heads, self.capacity, value.shape[3], dtype=value.dtype, device=value.device
+            )
 
     @property
     def differentiable(self) -> bool:
         """Whether gradients flow through what is stored, so that nothing may be written in place."""
-        return any(key.requires_grad for key in self.keys.values()) or any(value.requires_grad for value in self.values.values())
+        return any(key.requires_grad for key in self.keys.values()) or any(
+            value.requires_grad for value in self.values.values()
+        )
 
     def copied(self, slots: int, capacity: int, rows: Tensor | None = None, columns: Tensor | None = None) -> "Buffers":
         """A copy of the first ``slots``, of the given rows, or of the slots ``columns`` (batch, slots) of each row."""
@@ -63,9 +69,9 @@ class Buffers:
         return new
 
 
-def capacity_for(slots: int) -> int:
-    """The smallest power-of-two multiple of SMALLEST that holds ``slots``."""
-    capacity = SMALLEST
+def capacity_for(slots: int, least: int = SMALLEST) -> int:
+    """The smallest power-of-two multiple of ``least`` that holds ``slots``."""
+    capacity = least
     while capacity < slots:
         capacity *= 2
     return capacity
@@ -76,11 +82,13 @@ class KeyValueState(State):
 
     ``visible`` (batch, slots) bool says which of them are tokens of the row: padding and dropped drafts stay where
     they are and are merely not seen; None means all. ``positions`` (batch, slots) is kept for models with attention
-    windows only. Going on from a handle writes behind its columns, in place, unless another handle that is still
+    windows only, and only where it is not just the count of visible slots. Going on from a handle writes behind its columns, in place, unless another handle that is still
     alive reaches there; then the columns are copied first. So a loop copies nothing and a branch copies once.
     """
 
-    def __init__(self, buffers: Buffers, batch: int, slots: int, visible: Tensor | None = None, positions: Tensor | None = None) -> None:
+    def __init__(
+        self, buffers: Buffers, batch: int, slots: int, visible: Tensor | None = None, positions: Tensor | None = None
+    ) -> None:
         self.buffers = buffers
         self.visible = visible
         self.positions = positions
@@ -100,23 +108,35 @@ class KeyValueState(State):
     @property
     def lengths(self) -> Tensor:
         if self._lengths is None:
-            self._lengths = torch.full((self._batch,), self._slots) if self.visible is None else self.visible.sum(1).cpu()
+            self._lengths = (
+                torch.full((self._batch,), self._slots) if self.visible is None else self.visible.sum(1).cpu()
+            )
         return self._lengths
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.buffers.keys.values())).device
 
     def bytes(self) -> int:
         tensors = (*self.buffers.keys.values(), *self.buffers.values.values())
         return sum(self._slots * x.shape[0] * x.shape[1] * x.shape[3] * x.element_size() for x in tensors)
 
+    def at(self) -> Tensor:
+        """(batch, slots) position of each slot."""
+        if self.positions is not None:
+            return self.positions
+        if self.visible is None:
+            return torch.arange(self._slots, device=self.device)[None].expand(self._batch, -1)
+        return (self.visible.cumsum(1) - 1).clamp(min=0)
+
     def seen(self) -> Tensor:
         """(batch, slots) bool: ``visible``, spelled out."""
-        device = next(iter(self.buffers.keys.values())).device if self.buffers.keys else None
-        return torch.ones(self._batch, self._slots, dtype=torch.bool, device=device) if self.visible is None else self.visible
+        if self.visible is not None:
+            return self.visible
+        return torch.ones(self._batch, self._slots, dtype=torch.bool, device=self.device)
 
     def select(self, rows: Tensor) -> Self:
-        if rows.ndim != 1:
-            raise ValueError(f"rows must be (n,), got {tuple(rows.shape)}")
-        if rows.numel() == 0 or int(rows.min()) < 0 or int(rows.max()) >= self._batch:
-            raise ValueError(f"rows {rows.tolist()} do not all lie in this state of {self._batch} rows")
+        check_rows(rows, self._batch)
         if rows.numel() == self._batch and torch.equal(rows.cpu(), torch.arange(self._batch)):
             return self._handle(self._slots, self.visible, self.positions)
         pick = lambda x: None if x is None else x.index_select(0, rows.to(x.device))  # noqa: E731
@@ -136,7 +156,9 @@ class KeyValueState(State):
     def truncate(self, length: int | Tensor) -> Self:
         wanted = torch.as_tensor(length)
         if wanted.ndim > 1 or (wanted.ndim == 1 and wanted.shape[0] != self._batch):
-            raise ValueError(f"length must be one number or one for each of {self._batch} rows, got {tuple(wanted.shape)}")
+            raise ValueError(
+                f"length must be one number or one for each of {self._batch} rows, got {tuple(wanted.shape)}"
+            )
         if (wanted < 0).any() or (wanted > self.lengths).any():
             raise ValueError(f"cannot truncate rows of {self.lengths.tolist()} tokens to {wanted.tolist()}")
         if self.visible is None and wanted.ndim == 0:
@@ -155,25 +177,27 @@ class KeyValueState(State):
         slots = int(used[-1, 0]) + 1 if used.numel() else 0
         visible = visible[:, :slots]
         positions = None if self.positions is None else self.positions[:, :slots]
+        if positions is not None and ((positions == (visible.cumsum(1) - 1)) | ~visible).all():
+            positions = None
         if visible.all():
             return self._handle(slots, None, positions)
         longest = int(visible.sum(1).max())
         if slots - longest < max(WASTE, slots // 4):
             return self._handle(slots, visible, positions)
         # Stable order, visible ones first: each row left-aligned.
-        columns = visible.to(torch.uint8).argsort(1, descending=True, stable=True)[:, :longest]
+        columns = visible.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
         buffers = self.buffers.copied(longest, capacity_for(longest), columns=columns)
         pick = lambda x: None if x is None else x.gather(1, columns)  # noqa: E731
         seen = visible.gather(1, columns)
         return type(self)(buffers, self._batch, longest, None if seen.all() else seen, pick(positions))
 
-    def room(self, new: int) -> Buffers:
+    def room(self, new: int, least: int = SMALLEST) -> Buffers:
         """Buffers that hold this state's columns and may be written behind them, ``new`` columns far."""
         need = self._slots + new
         shared = any(other._slots > self._slots for other in self.buffers.live)
-        if not shared and need <= self.buffers.capacity:
+        if not shared and need <= self.buffers.capacity and self.buffers.capacity % least == 0:
             return self.buffers
-        return self.buffers.copied(self._slots, max(capacity_for(need), self.buffers.capacity))
+        return self.buffers.copied(self._slots, capacity_for(need, least))
 
 
 class RecurrentState(State):
@@ -199,19 +223,28 @@ class RecurrentState(State):
     def bytes(self) -> int:
         return sum(x.numel() * x.element_size() for _, _, x in stored(self.cache))
 
-    def select(self, rows: Tensor) -> Self:
-        if rows.numel() == 0 or int(rows.min()) < 0 or int(rows.max()) >= self.batch:
-            raise ValueError(f"rows {rows.tolist()} do not all lie in this state of {self.batch} rows")
+    def copied(self, rows: Tensor | None = None) -> Self:
+        """The same memory in tensors of its own, of the given rows or of all."""
+        pick = lambda x: x.clone() if rows is None else x.index_select(0, rows.to(x.device))  # noqa: E731
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         for layer in cache.layers:
-            for name in ("conv_states", "recurrent_states"):
-                states = getattr(layer, name)
-                setattr(layer, name, {key: None if x is None else x.index_select(0, rows.to(x.device)) for key, x in states.items()})
-            for name, flags in vars(layer).items():  # flags per state must not be shared with the original
-                if isinstance(flags, dict) and name not in ("conv_states", "recurrent_states"):
-                    setattr(layer, name, dict(flags))
-        return type(self)(cache, self._lengths.index_select(0, rows.cpu()), self._slots)
+            for name, held in vars(layer).items():  # transformers keeps tensors and flags in dicts, one entry per state
+                if isinstance(held, dict):
+                    setattr(layer, name, {key: pick(x) if isinstance(x, Tensor) else x for key, x in held.items()})
+        return type(self)(
+            cache, self._lengths if rows is None else self._lengths.index_select(0, rows.cpu()), self._slots
+        )
+
+    def select(self, rows: Tensor) -> Self:
+        check_rows(rows, self.batch)
+        return self.copied(rows)
+
+
+def check_rows(rows: Tensor, batch: int) -> None:
+    """Raise ValueError unless ``rows`` is (n,), not empty, and every entry is a row of the state."""
+    if rows.ndim != 1 or rows.numel() == 0 or int(rows.min()) < 0 or int(rows.max()) >= batch:
+        raise ValueError(f"rows must be (n,) numbers of the {batch} rows of this state, got {rows.tolist()}")
 
 
 def stored(cache: Any) -> list[tuple[dict[int, Tensor], int, Tensor]]:

@@ -1,0 +1,225 @@
+"""What a wrapped model really honours, found out by a dozen passes over six tokens.
+
+Each check compares a way of running the model with the plain pass that everybody agrees on. A word that fails is not
+offered; the reason is kept. Proofs in half precision are weaker, since there the tolerance must be wider.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from trivium.core.capabilities import known
+from trivium.core.tree import TokenTree
+from trivium.nn.finite import check_finite
+
+if TYPE_CHECKING:
+    from trivium.models.huggingface import HuggingFaceModel
+
+LENGTH = 6
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Largest difference of logits, in units of their spread. Norms run in float32 even in a float64 model."""
+
+FAILURES = (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What a model may raise when it is run in a way that it does not know."""
+
+
+def examine(model: "HuggingFaceModel") -> tuple[frozenset[str], dict[str, str]]:
+    """The words that the model may offer, and why others are refused."""
+    check = Examination(model)
+    refused: dict[str, str] = {}
+    words = ["causal", "padding", "state", "tree", "gather", "embeds", "gradient", "sites", "attention", "layers"]
+    if model.recurrent:
+        for word in ("tree", "gather", "attention", "layers"):
+            words.remove(word)
+            refused[word] = "its memory is a state of fixed size, not a list of tokens"
+    elif model.cache_name is None:
+        refused["state"] = "its forward pass takes no cache"
+    for word in words:
+        blocked = next((need for need in NEEDS.get(word, ()) if need in refused), None)
+        if word in refused:
+            continue
+        if blocked is not None:
+            refused[word] = f"it rests on {blocked!r}, which failed"
+            continue
+        tests: dict[str, Callable[[], str | None]] = {word: getattr(check, word)}
+        try:
+            reason = tests[word]()
+        except FAILURES as error:
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        if reason:
+            refused[word] = reason
+    refused |= check.false_sites
+    if "gather" in refused:
+        refused["truncate"] = refused["gather"]
+    offered = {"causal", "state", "truncate", "gather", "tree", "gradient", "embeds", "layers", "attention", "sites"}
+    return known(offered - refused.keys()), refused
+
+
+NEEDS = {
+    "tree": ("state",),
+    "gather": ("tree",),
+    "gradient": ("embeds",),
+    "attention": ("sites",),
+    "layers": ("sites",),
+}
+
+
+class Examination:
+    """The checks, each giving None or the reason of its failure, and what they share."""
+
+    def __init__(self, model: "HuggingFaceModel") -> None:
+        self.model = model
+        self.ids = (torch.arange(1, LENGTH + 1) * 7919 % model.vocab_size)[None].to(model.device)
+        self.other = (self.ids[:, 4:5] + 1) % model.vocab_size  # the rival of token 4 in the tree
+        self.false_sites: dict[str, str] = {}
+        bases: list[Tensor] = []
+        hook = model.parts.base.register_forward_hook(lambda module, args, output: bases.append(output[0]))
+        try:
+            with torch.no_grad():
+                self.logits, hidden = model.through({"input_ids": self.ids, "use_cache": False}, 0)
+                check_finite(self.logits, "the first pass of the wrapped model")
+                model.split = (
+                    bool(bases) and torch.equal(bases[-1], hidden) and _same(model.parts.head(hidden), self.logits)
+                )
+        finally:
+            hook.remove()
+
+    def differs(self, logits: Tensor, columns: slice, what: str) -> str | None:
+        """None where the logits are those of the plain pass at these columns."""
+        expected = self.logits[:, columns].double()
+        spread = float(self.logits.double().std())
+        gap = float((logits.double() - expected).abs().max()) / max(spread, 1e-12)
+        limit = TOLERANCE.get(self.model.dtype, 1e-1)
+        return (
+            None
+            if gap <= limit
+            else f"{what}: logits differ by {gap:.2g} of their spread (at most {limit:g} is rounding)"
+        )
+
+    @torch.no_grad()
+    def causal(self) -> str | None:
+        return self.differs(self.model(self.ids[:, :3]).logits, slice(0, 3), "later tokens change earlier predictions")
+
+    @torch.no_grad()
+    def padding(self) -> str | None:
+        short = torch.cat([self.ids[:, :1], self.ids[:, :1], self.ids[:, :4]], 1)
+        real = torch.ones(2, LENGTH, dtype=torch.bool, device=self.ids.device)
+        real[1, :2] = False
+        logits = self.model(torch.cat([self.ids, short]), mask=real).logits
+        alone = self.differs(logits[:1], slice(0, LENGTH), "a row changes beside a padded row")
+        return alone or self.differs(logits[1:, 2:], slice(0, 4), "a padded row differs from the same row alone")
+
+    @torch.no_grad()
+    def state(self) -> str | None:
+        first = self.model(self.ids[:, :3], keep_state=True)
+        second = self.model(self.ids[:, 3:], state=first.state)
+        return self.differs(second.logits, slice(3, LENGTH), "going on from a state differs from the whole")
+
+    @torch.no_grad()
+    def tree(self) -> str | None:
+        self.before = self.model(self.ids[:, :3], keep_state=True).state
+        x3, x4, x5 = (int(token) for token in self.ids[0, 3:])
+        tree = TokenTree(torch.tensor([x3, int(self.other), x4, x5]), torch.tensor([-1, 0, 0, 2]))
+        past = torch.ones(len(tree), 3, dtype=torch.bool)
+        mask = torch.cat([past, tree.visible], 1)[None, None].to(self.ids.device)
+        made = self.model(
+            tree.tokens[None].to(self.ids.device),
+            mask=mask,
+            positions=tree.positions(3)[None].to(self.ids.device),
+            state=self.before,
+            keep_state=True,
+        )
+        self.behind = made.state
+        return self.differs(
+            made.logits[:, [0, 2, 3]], slice(3, LENGTH), "a branch of a tree differs from the same chain"
+        )
+
+    @torch.no_grad()
+    def gather(self) -> str | None:
+        assert self.behind is not None
+        kept = self.behind.gather(torch.tensor([[True, False, True, False]], device=self.ids.device))
+        return self.differs(self.model(self.ids[:, 5:], state=kept).logits, slice(5, 6), "dropped slots are still seen")
+
+    @torch.no_grad()
+    def embeds(self) -> str | None:
+        return self.differs(
+            self.model(embeds=self.model.embed(self.ids)).logits, slice(0, LENGTH), "embeddings differ from ids"
+        )
+
+    def gradient(self) -> str | None:
+        with torch.enable_grad():
+            embeds = self.model.embed(self.ids[:, :3]).detach().requires_grad_()
+            total = self.model(embeds=embeds).logits[:, -1].float().logsumexp(-1).sum()
+            (found,) = torch.autograd.grad(total, embeds, allow_unused=True)
+        if found is None or not found.isfinite().all() or not found.any():
+            return "no finite gradient reaches the embeddings"
+        return None
+
+    @torch.no_grad()
+    def sites(self) -> str | None:
+        model = self.model
+        names = tuple(name for name in model.site_table() if name not in model.taps)
+        plain = model(self.ids[:, :3]).logits
+        with model.capture(*names) as seen:
+            hooked = model(self.ids[:, :3]).logits
+        if not torch.equal(plain, hooked):
+            return "hooks that change nothing change the logits"
+        self.seen = seen
+        for layer in range(model.depth):
+            self._additions(layer, {name: seen.get(f"blocks.{layer}.{name}") for name in STREAM})
+        return None
+
+    def _additions(self, layer: int, seen: dict[str, Tensor | None]) -> None:
+        """Refuse the sites of additions that do not add up in this architecture."""
+        start, attention, middle, feedforward, end = (seen[name] for name in STREAM)
+        if start is None or end is None:
+            return
+        if middle is not None and attention is not None and not _near(start + attention, middle):
+            self.false_sites |= dict.fromkeys(
+                ("site attn.out", "site mid"), f"in + attn.out is not mid in block {layer}"
+            )
+        if middle is not None and feedforward is not None and not _near(middle + feedforward, end):
+            self.false_sites |= dict.fromkeys(
+                ("site mlp.out", "site mid"), f"mid + mlp.out is not out in block {layer}"
+            )
+        if (
+            middle is None
+            and attention is not None
+            and feedforward is not None
+            and not _near(start + attention + feedforward, end)
+        ):
+            reason = f"in + attn.out + mlp.out is not out in block {layer}"
+            self.false_sites |= dict.fromkeys(("site attn.out", "site mlp.out"), reason)
+
+    @torch.no_grad()
+    def attention(self) -> str | None:
+        names = [name for name in self.model.taps if name.endswith(".weights")]
+        with self.model.capture(*names) as seen:
+            logits = self.model(self.ids).logits
+        if (reason := self.differs(logits, slice(0, LENGTH), "attention that shows its weights differs")) is not None:
+            return reason
+        for name in names:
+            if not torch.allclose(seen[name].float().sum(-1), torch.ones(()), atol=2e-2) or seen[name].triu(1).any():
+                return f"{name} does not sum to 1 over earlier tokens"
+        return None
+
+    @torch.no_grad()
+    def layers(self) -> str | None:
+        model, middle = self.model, self.model.depth // 2
+        start, end = self.seen["blocks.0.in"], self.seen[f"blocks.{model.depth - 1}.out"]
+        found = model.layers(middle, model.depth, model.layers(0, middle, start))
+        return None if _near(found, end) else "running the layers in two ranges differs from the whole"
+
+
+STREAM = ("in", "attn.out", "mid", "mlp.out", "out")
+
+
+def _same(left: Tensor, right: Tensor) -> bool:
+    return left.dtype == right.dtype and torch.equal(left, right)
+
+
+def _near(left: Tensor, right: Tensor) -> bool:
+    limit = {torch.float64: 1e-6, torch.float32: 1e-4}.get(right.dtype, 5e-2)
+    return float((left.double() - right.double()).abs().max()) <= limit * max(float(right.double().abs().max()), 1e-6)
