@@ -129,7 +129,9 @@ def train(
 
         def look() -> tuple[int, dict]:
             nonlocal found
-            found = checkpoints.latest() if checkpoints is not None else None
+            if checkpoints is not None:
+                checkpoints.tidy()
+                found = checkpoints.latest()
             return (found.step, dict(found.facts)) if found else (0, {"curve": [], "spent": Spent().to_dict()})
 
         start, so_far = world.lead(look)
@@ -146,8 +148,8 @@ def train(
         def save(step: int) -> None:
             if checkpoints is not None:
                 state = {"curve": [finite(row) for row in curve.rows], "spent": ledger.spent.to_dict()}
-                checkpoint = collect(step, model, update.optimizer, state)
-                world.lead(lambda: checkpoints.write(checkpoint))
+                checkpoint, write = collect(step, model, update.optimizer, state), checkpoints.write
+                world.lead(lambda: write(checkpoint))
 
         def record(row: Row, figures: Tensor, *, evaluated: bool = False) -> None:
             loss, norm, count = figures.tolist()
@@ -177,9 +179,8 @@ def train(
             if unread is not None:  # figures are read a step late: they are there by now, and nothing waits for them
                 record(*unread)
             unread = (row, figures)
-            evaluates, saves = (
-                _due(step, steps, every) for every in (settings.evaluate_every, settings.checkpoint_every)
-            )
+            evaluates = _due(step, steps, settings.evaluate_every)
+            saves = _due(step, steps, settings.checkpoint_every)
             over = _overrun(who, spent, budget)
             if evaluates or saves or over:
                 record(*unread, evaluated=evaluates)
