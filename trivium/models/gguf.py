@@ -5,6 +5,8 @@ products of block scale and 4-bit code are off by up to 0.2 % of a matrix's larg
 float16, while float32 keeps each exactly, so that exactness claims hold for the file as published.
 """
 
+import contextlib
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ def convert(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     pre = _pre_tokenizer(source)
-    with quiet():
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its reader draws a bar whatever it is told
         try:
             tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
             model: Any = AutoModelForCausalLM.from_pretrained(

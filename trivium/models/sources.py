@@ -93,7 +93,7 @@ def fingerprint(folder: Path) -> str:
     wanted = [WEIGHTS, INDEX, "config.json", *_shards(folder), "tokenizer_config.json", "chat_template.jinja"]
     wanted += ["tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt"]
     there = sorted({name for name in wanted if (folder / name).is_file()})
-    return files.sha256(json.dumps([(name, files.sha256(folder / name)) for name in there]).encode())
+    return files.sha256(json.dumps([(name, wheels.hashed(folder / name)) for name in there]).encode())
 
 
 def _from_hub(name: str, remote_code: bool) -> Path:

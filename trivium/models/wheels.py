@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from trivium.core import files
@@ -202,9 +203,20 @@ def whole(folder: Path) -> bool:
     """Whether a cache folder is there and every listed file has its listed hash."""
     try:
         listed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return all(files.sha256(folder / name) == expected for name, expected in listed.items())
+        return all(hashed(folder / name) == expected for name, expected in listed.items())
     except (OSError, ValueError):
         return False
+
+
+def hashed(path: Path) -> str:
+    """SHA-256 of a file; read once per process while its size and time of change stay as they are."""
+    stat = path.stat()
+    return _hashed(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _hashed(path: Path, *_: int) -> str:
+    return files.sha256(path)
 
 
 def _wheel_folder(wheel: Wheel) -> Path:

@@ -1,0 +1,108 @@
+"""Corpora: named lists of documents, split by what the documents say."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from trivium.core import files
+
+SPLITS = ("train", "validation", "test")
+SUFFIXES = (".txt", ".md", ".rst", ".py")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents by split. Raises ValueError where a split is empty or unnamed."""
+
+    name: str
+    splits: Mapping[str, Sequence[str]]
+
+    def __post_init__(self) -> None:
+        for split, documents in self.splits.items():
+            if not documents:
+                raise ValueError(f"the {split} split of {self.name} is empty; give more documents or larger shares")
+
+    def __getitem__(self, split: str) -> Sequence[str]:
+        if split not in self.splits:
+            raise ValueError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
+        return self.splits[split]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Over every document of every split, in order; lengths are hashed too, so that no two corpora collide."""
+        digest = hashlib.sha256()
+        for split in sorted(self.splits):
+            digest.update(f"{split} {len(self.splits[split])}\n".encode())
+            for document in self.splits[split]:
+                data = document.encode("utf-8", errors="surrogatepass")
+                digest.update(f"{len(data)}\n".encode())
+                digest.update(data)
+        return digest.hexdigest()
+
+    def bytes(self, split: str) -> int:
+        """Size of a split in UTF-8, which is what bits per byte are counted over."""
+        return sum(len(document.encode("utf-8", errors="surrogatepass")) for document in self[split])
+
+    @classmethod
+    def split(cls, name: str, documents: Iterable[str], *, validation: float = 0.05, test: float = 0.05) -> "Corpus":
+        """Deal documents out by their own hash: a document goes to the same split whatever else is in the corpus, and
+        so do its copies, which therefore never stand in training and test at once."""
+        if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+            raise ValueError(f"validation and test are shares that leave some to train on, got {validation} and {test}")
+        dealt: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+        for document in documents:
+            digest = hashlib.sha256(document.encode("utf-8", errors="surrogatepass")).digest()
+            at = int.from_bytes(digest[:8], "big") / 2**64
+            dealt["test" if at < test else "validation" if at < test + validation else "train"].append(document)
+        wanted = {"train": 1.0, "validation": validation, "test": test}
+        return cls(name, {split: dealt[split] for split in SPLITS if wanted[split] > 0})
+
+    @classmethod
+    def read(cls, *paths: str | Path, name: str = "", validation: float = 0.05, test: float = 0.05) -> "Corpus":
+        """A corpus of text files, of JSONL files (one object with "text" a line), or of all such files in folders."""
+        if not paths:
+            raise ValueError("give at least one file or folder to read")
+        documents = [document for path in paths for document in _documents(Path(path))]
+        if not documents:
+            raise ValueError(f"{', '.join(map(str, paths))} holds no text; files end in {', '.join((*SUFFIXES, '.jsonl'))}")
+        return cls.split(name or Path(paths[0]).stem, documents, validation=validation, test=test)
+
+
+def _documents(path: Path) -> Iterator[str]:
+    if path.is_dir():
+        for found in sorted(path.rglob("*")):
+            if found.is_file() and found.suffix in (*SUFFIXES, ".jsonl"):
+                yield from _documents(found)
+        return
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}); convert it, for instance with iconv") from error
+    if path.suffix != ".jsonl":
+        if text.strip():
+            yield text
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line)["text"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f'{path}, line {number}: expected an object with "text", got {line[:60]!r} ({error!r})') from error
+        if not isinstance(document, str):
+            raise ValueError(f'{path}, line {number}: "text" must be a string, it is {type(document).__name__}')
+        if document.strip():
+            yield document
+
+
+def save(corpus: Corpus, path: str | Path) -> None:
+    """Write a corpus as JSONL, one document a line with its split."""
+    lines = (
+        json.dumps({"split": split, "text": document}, ensure_ascii=True)
+        for split, documents in corpus.splits.items()
+        for document in documents
+    )
+    files.write(path, "\n".join(lines) + "\n")
