@@ -67,7 +67,9 @@ class Corpus:
             raise ValueError("give at least one file or folder to read")
         documents = [document for path in paths for document in _documents(Path(path))]
         if not documents:
-            raise ValueError(f"{', '.join(map(str, paths))} holds no text; files end in {', '.join((*SUFFIXES, '.jsonl'))}")
+            raise ValueError(
+                f"{', '.join(map(str, paths))} holds no text; files end in {', '.join((*SUFFIXES, '.jsonl'))}"
+            )
         return cls.split(name or Path(paths[0]).stem, documents, validation=validation, test=test)
 
 
@@ -91,7 +93,9 @@ def _documents(path: Path) -> Iterator[str]:
         try:
             document = json.loads(line)["text"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f'{path}, line {number}: expected an object with "text", got {line[:60]!r} ({error!r})') from error
+            raise ValueError(
+                f'{path}, line {number}: expected an object with "text", got {line[:60]!r} ({error!r})'
+            ) from error
         if not isinstance(document, str):
             raise ValueError(f'{path}, line {number}: "text" must be a string, it is {type(document).__name__}')
         if document.strip():

@@ -15,13 +15,17 @@ def python_docs(*, validation: float = 0.05, test: float = 0.05) -> Corpus:
     What it holds depends on the Python that runs; ``Corpus.sha256`` tells two of them apart.
     """
     documents = (_prose(path) for path in _modules())
-    return Corpus.split(_name("docs"), (text for text in documents if len(text) >= 200), validation=validation, test=test)
+    return Corpus.split(
+        _name("docs"), (text for text in documents if len(text) >= 200), validation=validation, test=test
+    )
 
 
 def python_code(*, validation: float = 0.05, test: float = 0.05) -> Corpus:
     """Python code: each module of the standard library as a document."""
     documents = (_text(path) for path in _modules())
-    return Corpus.split(_name("code"), (text for text in documents if len(text) >= 200), validation=validation, test=test)
+    return Corpus.split(
+        _name("code"), (text for text in documents if len(text) >= 200), validation=validation, test=test
+    )
 
 
 def _name(what: str) -> str:
