@@ -59,7 +59,7 @@ def build(kind: str, contender: str | Call, *, longest: int | None = LONGEST) ->
     """
     if isinstance(contender, str):
         contender = parse(contender.strip().removeprefix(f"{kind}/"), longest=longest)
-    return _construct(find(kind, contender.name), contender)
+    return construct(find(kind, contender.name), contender)
 
 
 def describe(thing: object) -> str:
@@ -147,7 +147,8 @@ def _value(node: ast.expr, shown: str) -> Any:
 # Building -----------------------------------------------------------------------------------------------------------
 
 
-def _construct(cls: type, call: Call) -> Any:
+def construct(cls: type, call: Call) -> Any:
+    """An object of the class with the fields of the call, checked against its type hints."""
     if not dataclasses.is_dataclass(cls):
         if call.fields:
             raise TypeError(f"{call.name} takes no settings, got {call.fields[0][0]}")
@@ -221,7 +222,7 @@ def _as(value: Any, hint: Any, kind: str | None, where: str) -> Any:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Call):
         if _folded(value.name) != _folded(hint.__name__):
             raise _Unfit
-        return _construct(hint, value)
+        return construct(hint, value)
     return _as_plain(value, hint)
 
 

@@ -3,9 +3,10 @@
 A **record** is one line of ``records.jsonl``: one unit of work that was done, or failed with a reason.
 
     {"contender": "min_p(floor=0.1)",    canonical text, the identity of a contender within its run
-     "phase": "score",                   "train" | "tune" | "score"
-     "seed": 0, "example": "chat-03",     example is "" for a training unit
-     "trial": null,                      which point of the tuning grid, for phase "tune"
+     "config": "min_p(floor=0.05)",      what ran; differs from "contender" where tuning chose another
+     "phase": "score",                   or "tune", then "trial" is the point of the grid, else null
+     "trial": null,
+     "seed": 0, "example": "chat-03",    example is "" for a training, whose examples have records of their own
      "values": {"logprob": -1.21},       what the task measured
      "spent": {"new_tokens": 64, ...},   every unit of core.budget
      "output": {"text": "...", ...},     what to show: see ``examples`` below
@@ -29,7 +30,7 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
                                    "failed": [{"example", "seed", "type", "message", "count"}],
                                    "tuned": [{"config", "value", "chosen": bool}]}]     low/high may be null
     pairs                        [{"a": contender, "b": baseline, "measure", "difference", "low", "high", "p", "p_holm",
-                                   "verdict": "supported"|"contradicted"|"not visible at this scale"|null,
+                                   "verdict": "supported"|"contradicted"|"not visible at this scale"|"",
                                    "n", "clusters", "method", "detectable", "correlation"}]
     examples                     [{"id", "group", "seed", "prompt",
                                    "outputs": {contender: {"text", "spans": [{"text", "kind":

@@ -1,0 +1,212 @@
+"""The hole of a comparison, one per kind: the only file in which kinds meet.
+
+A hole says what a contender of its kind is put into, what is held equal by default, which baseline and task go with
+it, and what its items are. A hole with ``fill`` works per example and seed: contender x example -> output, which the
+task scores. A hole with ``train`` works per seed: contender -> trained system, which the task scores on each example.
+A new kind is a new entry of ``HOLES``.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium.compare.training import TrainedSystem, Training
+from trivium.core import meter, seeds
+from trivium.core.budget import Budget
+from trivium.core.capabilities import lacking
+from trivium.core.errors import UnknownName, did_you_mean
+from trivium.core.method import card_of, find
+from trivium.core.nouns import Attribution, Example, Generation, Stop
+from trivium.core.progress import Bar
+from trivium.models.system import System
+
+Fill = Callable[[Any, System, Any, Example, Budget, int], object]
+Train = Callable[[Any, Training, int, Budget, Path, Bar | None], TrainedSystem]
+
+
+@dataclass(frozen=True)
+class Hole:
+    """One open arrow of the pipeline."""
+
+    question: str
+    """What a comparison of this kind asks; {task} and {budget} are filled in."""
+    budget: Budget
+    """Held equal where nothing else is asked for: per example where there is ``fill``, per training where not."""
+    baseline: str
+    task: str
+    fill: Fill | None = None
+    train: Train | None = None
+    check: Callable[[System, Any, Example, Budget], None] = lambda *_: None
+    """Raises ValueError, before any work, for an example that cannot be used."""
+
+    @property
+    def per_seed(self) -> bool:
+        """True where a contender is trained once per seed, so that seeds are the items of the statistics."""
+        return self.train is not None
+
+
+def hole(kind: str) -> Hole:
+    """The hole of a kind. Raises UnknownName for a kind that cannot be compared."""
+    if kind not in HOLES:
+        raise UnknownName(f"no comparison varies {kind!r}{did_you_mean(kind, HOLES)}")
+    return HOLES[kind]
+
+
+def needs_of(contender: object) -> frozenset[str]:
+    """What a method and the methods in its fields need of a model, by their cards."""
+    found = card_of(contender).needs
+    if dataclasses.is_dataclass(contender):
+        for field in dataclasses.fields(contender):
+            value = getattr(contender, field.name)
+            for part in value if isinstance(value, (tuple, list)) else (value,):
+                if hasattr(type(part), "__card__"):
+                    found |= needs_of(part)
+    return found
+
+
+def missing(kind: str, contender: object, system: object) -> tuple[str, ...]:
+    """What the contender needs and the system's model does not offer; nothing where the contender is trained anew."""
+    if not isinstance(system, System) and not hasattr(system, "model"):
+        return ()
+    return lacking(system.model, needs_of(_whole(kind, contender)))  # type: ignore[attr-defined]
+
+
+def lossless(kind: str, contender: object) -> bool:
+    """Whether the contender, with its settings, keeps the output of plain decoding; never claimed by a lossy one."""
+    said = getattr(contender, "lossless", None)
+    return bool(said) if isinstance(said, bool) else card_of(contender).lossless
+
+
+# decoding and drafting ----------------------------------------------------------------------------------------------
+
+
+def new_tokens(task: Any, budget: Budget) -> int:
+    """The limit of a generation: the budget where it is in new tokens, else what the task asks for."""
+    return int(budget.amount) if budget.unit == "new_tokens" else int(task.limit)
+
+
+def prompt_of(system: System, task: Any, example: Example) -> Tensor:
+    """(1, time) ids of an example, as the task wants it put to this system."""
+    text = task.prompt(system, example) if hasattr(task, "prompt") else example.text
+    return system.prompt(text)
+
+
+def decode(decoder: Any, system: System, task: Any, example: Example, budget: Budget, seed: int) -> Generation:
+    """Let the decoder go on from the example's prompt. Contenders draw from one seed per example and seed, so that they
+    are paired and no result depends on the order of work."""
+    prompt = prompt_of(system, task, example)
+    generator = seeds.generator(seed, example.id, "decode", device=prompt.device)
+    stop = system.stop if getattr(task, "stop_early", False) else Stop()
+    before = meter.Meter(who="this decoder")
+    with before:
+        made = decoder(system.model, prompt, limit=new_tokens(task, budget), generator=generator, stop=stop)
+    unseen = int(made.lengths.sum()) - before.spent.new_tokens
+    if unseen > 0:  # a decoder of one's own that does not report what it writes
+        meter.spend(new_tokens=unseen)
+    return made
+
+
+def decode_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
+    """The prompt is not empty and fits the model together with what is to be written."""
+    try:
+        length = prompt_of(system, task, example).shape[1]
+    except ValueError as error:
+        raise ValueError(f"example {example.id!r}: {error}") from None
+    limit, room = new_tokens(task, budget), system.model.max_positions
+    if room is not None and length + limit > room:
+        raise ValueError(
+            f"example {example.id!r}: a prompt of {length} tokens and {limit} new ones are more than the {room} "
+            f"positions of {system.name}; drop the example or lower the budget to {max(room - length, 0)} new tokens"
+        )
+
+
+def draft(drafter: Any, system: System, task: Any, example: Example, budget: Budget, seed: int) -> Generation:
+    """Let the speculative decoder go on with this drafter."""
+    return decode(_whole("drafting", drafter), system, task, example, budget, seed)
+
+
+def _whole(kind: str, contender: Any) -> Any:
+    """The contender in what it is always used in: a drafter in a speculative decoder."""
+    return find("decoding", "speculative")(drafter=contender) if kind == "drafting" else contender
+
+
+# attribution --------------------------------------------------------------------------------------------------------
+
+
+def explain(explainer: Any, system: System, task: Any, example: Example, budget: Budget, seed: int) -> Attribution:
+    """Let the explainer attribute the prediction that the task's example asks about."""
+    ids, target = task.question(system, example)
+    generator = seeds.generator(seed, example.id, "explain", device=ids.device)
+    return explainer(system.model, ids, target, generator=generator)
+
+
+def explain_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
+    """The example asks about a token that the model has."""
+    try:
+        task.question(system, example)
+    except ValueError as error:
+        raise ValueError(f"example {example.id!r}: {error}") from None
+
+
+# architectures and objectives ---------------------------------------------------------------------------------------
+
+
+def train_architecture(
+    recipe: Any, training: Training, seed: int, budget: Budget, folder: Path, bar: Bar | None
+) -> TrainedSystem:
+    """Train a model of this recipe; everything else is fixed."""
+    return training.train(recipe, training.objective, seed, budget, folder, bar)
+
+
+def train_objective(
+    objective: Any, training: Training, seed: int, budget: Budget, folder: Path, bar: Bar | None
+) -> TrainedSystem:
+    """Train the fixed recipe with this objective."""
+    return training.train(training.architecture, objective, seed, budget, folder, bar)
+
+
+HOLES: Mapping[str, Hole] = {
+    "decoding": Hole(
+        question="Which decoding serves {task} best, at {budget} per example?",
+        budget=Budget("new_tokens", 64),
+        baseline="greedy",
+        task="continuation",
+        fill=decode,
+        check=decode_checks,
+    ),
+    "drafting": Hole(
+        question="Which drafting serves speculative decoding best on {task}, at {budget} per example?",
+        budget=Budget("new_tokens", 64),
+        baseline="prompt_lookup",
+        task="continuation",
+        fill=draft,
+        check=decode_checks,
+    ),
+    "attribution": Hole(
+        question="Which attribution is most faithful by {task}, within {budget} per example?",
+        budget=Budget("evaluations", 256),
+        baseline="gradient_times_input",
+        task="faithfulness",
+        fill=explain,
+        check=explain_checks,
+    ),
+    "architectures": Hole(
+        question="Which architecture learns best by {task}, trained with {budget}?",
+        budget=Budget("flops", 2e12),
+        baseline="llama",
+        task="bits_per_byte",
+        train=train_architecture,
+    ),
+    "objectives": Hole(
+        question="Which objective teaches best by {task}, trained with {budget}?",
+        budget=Budget("flops", 2e12),
+        baseline="causal",
+        task="bits_per_byte",
+        train=train_objective,
+    ),
+}

@@ -1,0 +1,158 @@
+"""What stays fixed while architectures or objectives are compared: the data, their order, and how models are trained."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trivium.compare import contender as text
+from trivium.compare.tuning import untuned
+from trivium.core.budget import Budget, Spent
+from trivium.core.method import card_of, find
+from trivium.core.progress import Bar
+from trivium.core.protocols import LanguageModel, Tokenizer
+from trivium.data.batches import Batches
+from trivium.data.corpus import Corpus
+from trivium.data.named import named
+from trivium.data.packing import tokenised
+from trivium.models.system import System
+from trivium.tokenization.byte import ByteTokenizer
+from trivium.training.loop import train
+from trivium.training.settings import TrainingSettings
+
+CURVE_POINTS = 200
+"""Points of a training curve that a record keeps."""
+CHECKPOINTS = 50
+"""Steps between checkpoints where the settings do not say; what a killed training loses at most."""
+
+
+BYTES = ByteTokenizer()
+
+
+@dataclass(frozen=True)
+class TrainedSystem:
+    """A contender after its training: the system, what the training spent, its curve, and figures about it."""
+
+    system: System
+    spent: Spent
+    curve: list[dict[str, Any]]
+    facts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training with one thing left open: the architecture, or the objective.
+
+    Seed s fixes the data order, the draws in training and the initial values of every tensor that two contenders
+    share, so that contenders differ in what is compared and nothing else.
+    """
+
+    corpus: Corpus | str = "stories"
+    """A corpus, its name, or the path of text to read; its test split is what contenders are scored on."""
+    tokenizer: Tokenizer = BYTES
+    length: int = 128
+    """Tokens in a row."""
+    batch_size: int = 16
+    settings: TrainingSettings = TrainingSettings()
+    """Of the training loop; seed and, with a budget, the number of steps are set by the comparison."""
+    architecture: Any = field(default_factory=lambda: find("architectures", "llama")(), metadata={"kind": "architectures"})
+    """What is trained where objectives are compared."""
+    objective: Any = field(default_factory=lambda: find("objectives", "causal")(), metadata={"kind": "objectives"})
+    """What architectures are trained with."""
+
+    def __post_init__(self) -> None:
+        for name in ("length", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @cached_property
+    def documents(self) -> Corpus:
+        """The corpus itself."""
+        return named(self.corpus) if isinstance(self.corpus, str) else self.corpus
+
+    @cached_property
+    def _ids(self) -> list[list[int]]:
+        return tokenised(self.documents["train"], self.tokenizer)
+
+    def task(self) -> Any:
+        """What trained models are scored on: bits per byte of the corpus's own held-out documents."""
+        return find("evaluation", "bits_per_byte")(corpus=self.corpus)
+
+    def train(
+        self, architecture: Any, objective: Any, seed: int, budget: Budget, folder: Path, bar: Bar | None = None
+    ) -> TrainedSystem:
+        """Train one model on the budget, or go on where an earlier call in this folder was stopped."""
+        (architecture, changed), (objective, also) = untuned(architecture), untuned(objective)
+        settings = replace(self.settings, seed=seed, **changed, **also)
+        if settings.checkpoint_every is None:
+            settings = replace(settings, checkpoint_every=CHECKPOINTS)
+        model: LanguageModel = architecture.build(self.tokenizer.vocab_size, seed=seed)
+        batches = Batches(self._ids, self.length, self.batch_size, seed)
+        result = train(
+            model, objective, batches, settings, folder=folder, budget=budget, evaluate=self._evaluate, bar=bar
+        )
+        if result.diverged is not None:
+            raise ArithmeticError(f"the training diverged: {result.diverged}; lower the learning rate")
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        name = card_of(architecture).name
+        return TrainedSystem(
+            System(model.eval(), self.tokenizer, name=name),
+            replace(result.spent, parameters=parameters, bytes=size),
+            _thinned([_point(row) for row in result.curve]),
+            {"steps": float(result.steps), "training_loss": result.loss},
+        )
+
+    def _evaluate(self, model: LanguageModel) -> dict[str, float]:
+        """Bits per byte of a few validation documents, for the curve."""
+        task, system = self.task(), System(model, self.tokenizer, name="in training")
+        seen = [task.score(system, example, None).values for example in task.examples("validation")[:16]]
+        return {"bits_per_byte": sum(v["bits_per_byte"] * v["bytes"] for v in seen) / sum(v["bytes"] for v in seen)}
+
+    # In words -------------------------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """What identifies this training, in the words of a report."""
+        return {
+            "name": self.documents.name,
+            "config": self.text() or f"training on {self.documents.name}",
+            "corpus_sha256": self.documents.sha256,
+            "tokenizer": type(self.tokenizer).__name__,
+            "vocabulary": self.tokenizer.vocab_size,
+            "length": self.length,
+            "batch_size": self.batch_size,
+            "architecture": text.describe(self.architecture),
+            "objective": text.describe(self.objective),
+            "settings": {name: value for name, value in asdict(self.settings).items() if name != "keep"},
+        }
+
+    def text(self) -> str:
+        """The training as text that ``read`` understands; empty where it holds what text cannot describe."""
+        return text.describe(self) if isinstance(self.corpus, str) and self.tokenizer is BYTES else ""
+
+    @classmethod
+    def read(cls, words: str) -> "Training":
+        """A training from its text."""
+        return text.construct(cls, text.parse(words))
+
+
+def _point(row: Mapping[str, Any]) -> dict[str, Any]:
+    figures = row.get("evaluation", {})
+    return {
+        "step": row["step"] + 1,
+        "flops": row["flops"],
+        "tokens": row["tokens"],
+        "loss": row["loss"],
+        "bits_per_byte": figures.get("bits_per_byte"),
+    }
+
+
+def _thinned(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every so manieth point, all that carry an evaluation, and the last."""
+    every = max(len(curve) // CURVE_POINTS, 1)
+    return [
+        point
+        for n, point in enumerate(curve)
+        if n % every == 0 or point["bits_per_byte"] is not None or n == len(curve) - 1
+    ]

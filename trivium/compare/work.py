@@ -1,0 +1,211 @@
+"""Units of work: what one contender does on one example with one seed, or in one training, as records.
+
+A ``Work`` holds all that is needed to do any unit, and can be sent to another process. Units do not depend on each
+other or on their order. A contender that fails at a unit (too much spent, numbers that are not finite, input that it
+refuses) gives a record with the reason; anything else is a fault of the program and ends the run.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trivium.compare.holes import Hole, hole
+from trivium.core import meter, seeds
+from trivium.core.budget import Budget, Spent
+from trivium.core.errors import NotFinite, TriviumError
+from trivium.core.files import sha256
+from trivium.core.nouns import Example, Observation
+from trivium.core.progress import Bar
+
+FAILURES = (TriviumError, ValueError, ArithmeticError, RuntimeError)
+"""What a contender may fail with; RuntimeError is what PyTorch raises, out of memory included."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One contender with one seed on some examples: one example where the hole is filled per example, all that are
+    still missing where it is trained. ``config`` is what runs, which tuning may have changed from ``contender``."""
+
+    contender: str
+    config: str
+    phase: str
+    seed: int
+    examples: tuple[str, ...]
+    trial: int | None = None
+    cost: float = 1.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything fixed, and the contenders by their configuration."""
+
+    kind: str
+    methods: Mapping[str, Any]
+    system: Any
+    """A System, a Training, or something with ``open()`` that gives one, opened where the work is done."""
+    task: Any
+    examples: Mapping[str, Example]
+    """Of the test and, where there is tuning, the validation split."""
+    budget: Budget
+    tuning_budget: Budget
+    folder: Path
+    _opened: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": {}}
+
+    @property
+    def hole(self) -> Hole:
+        return hole(self.kind)
+
+    def opened(self) -> Any:
+        """The system, loaded once per process."""
+        if "system" not in self._opened:
+            self._opened["system"] = self.system.open() if hasattr(self.system, "open") else self.system
+        return self._opened["system"]
+
+    def do(self, unit: Unit, bar: Bar | None = None) -> Iterator[Record]:
+        """Do one unit; its records come as they are finished. The bar advances by ``unit.cost`` in all."""
+        if self.hole.fill is not None:
+            yield self._fill(unit, unit.examples[0])
+            if bar is not None:
+                bar.advance(unit.cost)
+        else:
+            yield from self._train(unit, bar)
+
+    def _budget(self, unit: Unit) -> Budget:
+        return self.tuning_budget if unit.phase == "tune" else self.budget
+
+    def _fill(self, unit: Unit, example_id: str) -> Record:
+        example, system, budget = self.examples[example_id], self.opened(), self._budget(unit)
+        assert self.hole.fill is not None
+        seed = _seed(unit)
+        counted = meter.Meter(budget, who=unit.contender)
+        try:
+            with counted:
+                output = self.hole.fill(self.methods[unit.config], system, self.task, example, budget, seed)
+            return _record(unit, example_id, counted.spent, self.task.score(system, example, output))
+        except FAILURES as error:
+            return _record(unit, example_id, counted.spent, error)
+
+    def _train(self, unit: Unit, bar: Bar | None) -> Iterator[Record]:
+        assert self.hole.train is not None
+        budget, examples = self._budget(unit), [self.examples[name] for name in unit.examples]
+        evaluation = unit.cost * EVALUATION_SHARE if unit.examples else 0.0
+        part = _Part(bar, unit.cost - evaluation)
+        home = self.folder / "trainings" / f"{sha256(unit.config.encode())[:12]}-{unit.phase}-{unit.seed}"
+        counted = meter.Meter(who=unit.contender)
+        try:
+            with counted:
+                trained = self.hole.train(
+                    self.methods[unit.config], self.opened(), _seed(unit), budget, home, part.bar
+                )
+            budget.check(unit.contender, trained.spent)
+            yield _record(unit, "", trained.spent, Observation(trained.facts, {"curve": trained.curve}))
+        except FAILURES as error:
+            yield _record(unit, "", counted.spent, error)
+            if bar is not None:
+                part.finish()
+                bar.advance(evaluation)
+            return
+        part.finish()
+        for example in examples:
+            scored = meter.Meter(who=unit.contender)
+            try:
+                with scored:
+                    observation: Observation | Exception = self.task.score(trained.system, example, None)
+            except FAILURES as error:
+                observation = error
+            yield _record(unit, example.id, scored.spent, observation)
+            if bar is not None:
+                bar.advance(evaluation / len(examples))
+
+
+EVALUATION_SHARE = 0.1
+"""Share of a training unit on the bar that stands for scoring the examples."""
+
+
+class _Part:
+    """A bar of its own for one training, shown as its share of the whole bar."""
+
+    def __init__(self, whole: Bar | None, share: float) -> None:
+        self.whole, self.share, self.given = whole, share, 0.0
+        self.bar = _Scaled(1.0, part=self) if whole is not None else None
+
+    def show(self, done: float, note: str | None) -> None:
+        assert self.whole is not None
+        upto = min(max(done, 0.0), 1.0) * self.share
+        self.whole.advance(max(upto - self.given, 0.0), note)
+        self.given = max(upto, self.given)
+
+    def finish(self) -> None:
+        if self.whole is not None:
+            self.show(1.0, None)
+
+
+@dataclass
+class _Scaled(Bar):
+    """What a training gets for a bar: it sets its own ``total``."""
+
+    part: _Part | None = None
+
+    def advance(self, amount: float = 1.0, note: str | None = None) -> None:
+        self.done += amount
+        if self.part is not None and self.total > 0:
+            self.part.show(self.done / self.total, note)
+
+    def note(self, text: str) -> None:
+        if self.part is not None and self.part.whole is not None:
+            self.part.whole.note(text)
+
+    def say(self, text: str) -> None:
+        if self.part is not None and self.part.whole is not None:
+            self.part.whole.say(text)
+
+
+def _seed(unit: Unit) -> int:
+    """Tuning never sees the seeds of the comparison."""
+    return seeds.derive(unit.seed, "tune") if unit.phase == "tune" else unit.seed
+
+
+def _record(unit: Unit, example: str, spent: Spent, result: Observation | Exception) -> Record:
+    values: dict[str, float] = {}
+    output: Mapping[str, Any] = {}
+    if isinstance(result, Observation):
+        values, output = {name: float(value) for name, value in result.values.items()}, result.shown
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            result = NotFinite(f"{unit.contender} measured {wrong[0]} = {values[wrong[0]]} on {example or 'training'}")
+            values = {}
+    return {
+        "contender": unit.contender,
+        "config": unit.config,
+        "phase": unit.phase,
+        "trial": unit.trial,
+        "seed": unit.seed,
+        "example": example,
+        "values": values,
+        "spent": spent.to_dict() | {"evaluations": spent.evaluations},
+        "output": _jsonable(output),
+        "error": {"type": type(result).__name__, "message": str(result)} if isinstance(result, Exception) else None,
+    }
+
+
+def _jsonable(value: Any) -> Any:
+    """Plain JSON values; numbers of numpy and torch become Python's, numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):
+        return _jsonable(value.tolist())
+    if isinstance(value, Sequence):
+        return [_jsonable(item) for item in value]
+    return str(value)
+
