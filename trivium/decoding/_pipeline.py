@@ -44,7 +44,7 @@ def keep_top_p(logits: Float[Tensor, "rows vocab"], p: float, head: int = 256) -
 
 def keep_top_p_reference(probs: Float[Tensor, "rows vocab"], p: float) -> Bool[Tensor, "rows vocab"]:
     """The same by sorting every row."""
-    ordered, ids = probs.sort(-1, descending=True, stable=True)
+    ordered, ids = probs.sort(dim=-1, descending=True, stable=True)
     inside = ordered.double().cumsum(-1) - ordered.double() < p
     return torch.zeros_like(probs, dtype=torch.bool).scatter(-1, ids, inside)
 
@@ -58,7 +58,7 @@ def keep_min_p(logits: Float[Tensor, "rows vocab"], floor: float) -> Bool[Tensor
 def top_ids(scores: Float[Tensor, "rows vocab"], k: int) -> Int[Tensor, "rows k"]:
     """The k largest of each row, largest first; among equals the lowest ids first."""
     ids = keep_top_k(scores, k).nonzero()[:, 1].view(-1, k)
-    order = scores.gather(1, ids).sort(-1, descending=True, stable=True).indices
+    order = scores.gather(1, ids).sort(dim=-1, descending=True, stable=True).indices
     return ids.gather(1, order)
 
 

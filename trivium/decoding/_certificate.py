@@ -1,0 +1,398 @@
+"""The losslessness certificate: does a speed-up leave the output alone, on the user's own model?
+
+Two tests of the method as it is, and one of the tests themselves:
+
+greedy   in float64, the method's greedy text equals plain greedy decoding, token for token, over prompts and seeds.
+law      the joint distribution of the first tokens equals the exact one, by a chi-square test on many draws.
+control  the same method made wrong on purpose (``method.control()``) fails the law test; if it passes, the test has no
+         power here and certifies nothing.
+
+A joint distribution over a whole vocabulary cannot be tested, so the law test runs on the user's model restricted to a
+few tokens: those it finds likeliest after the prompt. Its logits, one set for each text of a few tokens, are computed
+by the real model once and remembered; what is drawn 50,000 times is the method's own code: drafting, tree, mask,
+verification, commit.
+"""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, Self
+
+import torch
+from scipy.stats import chi2
+from torch import Tensor
+
+from trivium.core import seeds
+from trivium.core.errors import NotOffered
+from trivium.core.method import card_of
+from trivium.core.progress import Bar
+from trivium.core.protocols import Decoder, LanguageModel, LMOutput, State
+from trivium.decoding._pipeline import Pipeline, top_ids
+from trivium.decoding._sampler import Sampler
+from trivium.decoding.greedy import Greedy
+from trivium.decoding.sampling import Sampling
+
+LEVEL = 1e-3
+"""A law is rejected where a chi-square at least this large has a smaller probability."""
+TOKENS = 4
+"""Tokens of the restricted vocabulary."""
+DEPTH = 4
+"""Tokens of the joint: one from the prompt's pass, then a block with drafts and its extra token."""
+PATTERN = (0, 1, 0, 2, 0, 1, 0)
+"""Prompt over the restricted vocabulary: it repeats itself, so that drafters that copy have something to copy."""
+ROWS = 1000
+"""Draws per batch."""
+
+
+class Lossless(Protocol):
+    """A decoder that claims to speed up another without changing its output: a dataclass with these."""
+
+    of: Any
+
+    def control(self) -> Decoder:
+        """The same, wrong on purpose."""
+        ...
+
+
+@dataclass(frozen=True)
+class GreedyRun:
+    """One comparison with plain greedy decoding in float64."""
+
+    prompt: int
+    seed: int
+    tokens: int
+    mean_accepted_length: float
+    divergence: int | None = None
+    """First new token that differs, counted from 0; None where all are equal."""
+    gap: float | None = None
+    """Distance of the two largest logits there: a near-tie speaks for rounding, a wide gap for a fault."""
+
+
+@dataclass(frozen=True)
+class LawTest:
+    """One chi-square test of a joint distribution."""
+
+    decoder: str
+    draws: int
+    cells: int
+    statistic: float
+    p_value: float
+    mean_accepted_length: float
+
+    @property
+    def rejected(self) -> bool:
+        return self.p_value < LEVEL
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was tested and the verdict."""
+
+    method: str
+    verdict: Literal["exact", "not exact", "inconclusive (control not rejected)"]
+    greedy: tuple[GreedyRun, ...]
+    law: tuple[LawTest, ...]
+    control: tuple[LawTest, ...]
+
+    @property
+    def exact(self) -> bool:
+        return self.verdict == "exact"
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[str]:
+        """The findings as sentences, the verdict last."""
+        equal = [run for run in self.greedy if run.divergence is None]
+        told = [
+            f"greedy, float64: {len(equal)} of {len(self.greedy)} runs equal token for token "
+            f"({sum(run.tokens for run in equal)} tokens)"
+        ]
+        told += [
+            f"  prompt {run.prompt}, seed {run.seed}: differs from new token {run.divergence} on; top-2 logit gap there {run.gap:.3g}"
+            for run in self.greedy
+            if run.divergence is not None
+        ]
+        for name, tests in (("law", self.law), ("control, wrong on purpose", self.control)):
+            told += [
+                f"{name}, {test.decoder}: chi-square {test.statistic:.1f} on {test.cells - 1} degrees of freedom, "
+                f"p = {test.p_value:.3g}, {test.draws} draws, {test.mean_accepted_length:.2f} tokens per pass: "
+                f"{'rejected' if test.rejected else 'not rejected'}"
+                for test in tests
+            ]
+        return [*told, f"verdict: {self.verdict}"]
+
+
+def certify(
+    method: Lossless,
+    model: LanguageModel,
+    prompts: Sequence[Tensor] | None = None,
+    *,
+    limit: int = 32,
+    seeds_tried: Sequence[int] = (0, 1),
+    draws: int = 50_000,
+    bar: Bar | None = None,
+) -> Certificate:
+    """Test a lossless decoder on a model.
+
+    ``prompts``: token ids (time,) each, by default three random ones that repeat themselves. The model is copied to
+    float64 for the greedy test. Raises TypeError for a decoder that names no plain decoder ``of`` or no ``control``.
+    """
+    if not dataclasses.is_dataclass(method) or not hasattr(method, "of") or not hasattr(method, "control"):
+        raise TypeError(
+            f"{card_of(method).name} does not say which plain decoder it speeds up ('of') or how to make it wrong "
+            "('control'), so there is nothing to certify; try decoding/speculative"
+        )
+    if draws < 1000:
+        raise ValueError(f"a chi-square test wants at least 1000 draws, got {draws}")
+    prompts = [prompt.reshape(-1) for prompt in prompts] if prompts is not None else _prompts(model)
+    bar = bar or Bar(0)
+    bar.total = max(bar.total, len(prompts) * len(seeds_tried) + math.ceil(draws / ROWS) * 2)
+    greedy = tuple(_greedy(method, model, prompts, limit, seeds_tried, bar))
+    samplers = [method.of] if not method.of.pipeline.greedy else [Sampling()]
+    law, control = [], []
+    for sampler in samplers:
+        small = Restricted(model, prompts[0])
+        fitted = _restrict(replace(method, of=sampler), prompts[0], small.tokens)
+        law.append(_law(fitted, small, sampler, draws, bar))
+        control.append(_law(fitted.control(), small, sampler, draws, bar))
+    if any(run.divergence is not None for run in greedy) or any(test.rejected for test in law):
+        verdict = "not exact"
+    elif all(test.rejected for test in control):
+        verdict = "exact"
+    else:
+        verdict = "inconclusive (control not rejected)"
+    return Certificate(card_of(method).name, verdict, greedy, tuple(law), tuple(control))
+
+
+# Greedy equality ------------------------------------------------------------------------------------------------------
+
+
+def _greedy(
+    method: Any, model: LanguageModel, prompts: Sequence[Tensor], limit: int, tried: Sequence[int], bar: Bar
+) -> list[GreedyRun]:
+    wide = model if model.dtype == torch.float64 else copy.deepcopy(model).double()
+    fast, runs = replace(method, of=Greedy()), []
+    for index, prompt in enumerate(prompts):
+        ids = prompt.to(wide.device)[None]
+        plain = Greedy()(wide, ids, limit=limit, generator=seeds.generator(0)).row(0)
+        for seed in tried:
+            made = fast(wide, ids, limit=limit, generator=seeds.generator(seed))
+            length = made.trace.mean_accepted_length
+            at = _first_difference(plain.tolist(), made.row(0).tolist())
+            gap = None
+            if at is not None:
+                with torch.no_grad():
+                    top = wide(torch.cat([ids, plain[None, :at]], 1), logits_to_keep=1).logits[0, -1].topk(2).values
+                gap = float(top[0] - top[1])
+            runs.append(GreedyRun(index, seed, len(plain), length, at, gap))
+            bar.advance(1, "greedy in float64")
+    return runs
+
+
+def _first_difference(one: list[int], other: list[int]) -> int | None:
+    if one == other:
+        return None
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _prompts(model: LanguageModel) -> list[Tensor]:
+    generator = seeds.generator(0, "certificate prompts")
+    words = torch.randint(model.vocab_size, (3, 6), generator=generator)
+    return [row.repeat(3)[:16] for row in words]
+
+
+# The law ----------------------------------------------------------------------------------------------------------------
+
+
+def _law(decoder: Any, model: "Restricted", sampler: Sampler, draws: int, bar: Bar) -> LawTest:
+    prompt = torch.tensor([PATTERN])
+    counts = torch.zeros(TOKENS**DEPTH, dtype=torch.float64)
+    place = TOKENS ** torch.arange(DEPTH - 1, -1, -1)
+    lengths: list[float] = []
+    done = 0
+    while done < draws:
+        rows = min(ROWS, draws - done)
+        made = decoder(model, prompt.repeat(rows, 1), limit=DEPTH, generator=seeds.generator(done, "certificate"))
+        counts += torch.bincount((made.ids.cpu() * place).sum(1), minlength=len(counts))
+        lengths.append(made.trace.mean_accepted_length)
+        done += rows
+        bar.advance(1, "chi-square")
+    statistic, cells, p_value = chi_square(counts, exact_joint(model, sampler.pipeline))
+    return LawTest(card_of(sampler).name, draws, cells, statistic, p_value, sum(lengths) / len(lengths))
+
+
+def exact_joint(model: LanguageModel, pipeline: Pipeline, depth: int = DEPTH, prompt: Sequence[int] = PATTERN) -> Tensor:
+    """(vocab ** depth,) the probability of each text of so many tokens, first token most significant."""
+    texts, joint = torch.tensor([list(prompt)]), torch.ones(1, dtype=torch.float64)
+    vocab = model.vocab_size
+    for new in range(depth):
+        with torch.no_grad():
+            logits = model(texts, logits_to_keep=1).logits[:, -1]
+        probs = pipeline.probabilities(logits, list(texts), [new] * len(texts)).double().cpu()
+        joint = (joint[:, None] * probs).reshape(-1)
+        texts = torch.cat([texts.repeat_interleave(vocab, 0), torch.arange(vocab).repeat(len(texts))[:, None]], 1)
+    return joint
+
+
+def chi_square(counts: Tensor, probabilities: Tensor, fewest: float = 5.0) -> tuple[float, int, float]:
+    """Statistic, cells and p-value; cells that expect fewer than ``fewest`` draws are pooled into one. A draw that is
+    impossible under the law gives an infinite statistic."""
+    expected = probabilities / probabilities.sum() * counts.sum()
+    if (counts[probabilities == 0] > 0).any():
+        return math.inf, len(counts), 0.0
+    rare = expected < fewest
+    seen, wanted = counts[~rare], expected[~rare]
+    if expected[rare].sum() > 0:
+        seen = torch.cat([seen, counts[rare].sum()[None]])
+        wanted = torch.cat([wanted, expected[rare].sum()[None]])
+    statistic = float(((seen - wanted) ** 2 / wanted).sum())
+    return statistic, len(seen), float(chi2.sf(statistic, len(seen) - 1)) if len(seen) > 1 else 1.0
+
+
+def _restrict(method: Any, prompt: Tensor, tokens: Tensor) -> Any:
+    """The method with every model inside it restricted to the same tokens after the same prompt."""
+    if hasattr(method, "loaded"):
+        method = method.loaded()
+    changed = {}
+    for field in dataclasses.fields(method):
+        value = getattr(method, field.name)
+        if isinstance(value, LanguageModel):
+            changed[field.name] = Restricted(value, prompt, tokens)
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type) and field.init:
+            changed[field.name] = _restrict(value, prompt, tokens)
+    return replace(method, **changed)
+
+
+class Prefixes(State):
+    """The tokens fed so far and which of them are visible: all that a model that remembers texts needs."""
+
+    def __init__(self, tokens: Tensor, seen: Tensor) -> None:
+        self.tokens, self.seen = tokens, seen  # (batch, slots)
+
+    @property
+    def batch(self) -> int:
+        return self.tokens.shape[0]
+
+    @property
+    def slots(self) -> int:
+        return self.tokens.shape[1]
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.seen.sum(1)
+
+    def bytes(self) -> int:
+        return self.tokens.numel() * 9
+
+    def select(self, rows: Tensor) -> Self:
+        return type(self)(self.tokens[rows], self.seen[rows])
+
+    def gather(self, keep: Tensor) -> Self:
+        seen = self.seen.clone()
+        seen[:, self.slots - keep.shape[1] :] &= keep
+        return type(self)(self.tokens, seen)
+
+    def truncate(self, length: int | Tensor) -> Self:
+        wanted = torch.as_tensor(length).expand(self.batch)[:, None]
+        return type(self)(self.tokens, self.seen & (self.seen.cumsum(1) <= wanted))
+
+
+class Restricted(LanguageModel):
+    """A model after a fixed prompt, allowed a few tokens only, whose logits are remembered by text.
+
+    It honours masks and states exactly as the attention of a transformer would: the distribution at a node depends on
+    the visible tokens, in order. Offers no more of that than the model inside does.
+    """
+
+    def __init__(self, inner: LanguageModel, prompt: Tensor, tokens: Tensor | None = None) -> None:
+        super().__init__()
+        self.inner = inner
+        self.prompt = prompt.to(inner.device)[None]
+        with torch.no_grad():
+            out = inner(self.prompt, keep_state=True, logits_to_keep=1)
+        if out.state is None:
+            raise NotOffered("the certificate needs a model with 'state'")
+        self.state: State = out.state
+        self.tokens = top_ids(out.logits[:, -1], TOKENS)[0] if tokens is None else tokens
+        self.vocab_size, self.width, self.depth = len(self.tokens), inner.width, inner.depth
+        self.offers = inner.offers & {"causal", "state", "truncate", "gather", "tree"}
+        self._codes = torch.empty(0, dtype=torch.int64)  # sorted
+        self._logits = torch.empty(0, self.vocab_size)
+
+    def run(
+        self,
+        ids: Tensor | None,
+        *,
+        embeds: Tensor | None,
+        mask: Tensor | None,
+        positions: Tensor | None,
+        segments: Tensor | None,
+        state: State | None,
+        keep_state: bool,
+        logits_to_keep: int,
+    ) -> LMOutput:
+        if ids is None or segments is not None or not (state is None or isinstance(state, Prefixes)):
+            raise NotOffered("a restricted model takes token ids and its own states only")
+        batch, time = ids.shape
+        old = state if state is not None else Prefixes(ids[:, :0], torch.zeros(batch, 0, dtype=torch.bool))
+        tokens = torch.cat([old.tokens, ids], 1)
+        real = mask if mask is not None and mask.ndim == 2 else torch.ones_like(ids, dtype=torch.bool)
+        seen = torch.cat([old.seen, real], 1)
+        if mask is not None and mask.ndim == 4:
+            visible = mask[:, 0] & seen[:, None]
+        else:
+            visible = torch.ones(time, tokens.shape[1], dtype=torch.bool).tril(old.slots) & seen[:, None]
+        first = time - logits_to_keep if logits_to_keep else 0
+        logits = self._remembered(self._encode(tokens, visible[:, first:]))
+        return LMOutput(logits, logits, Prefixes(tokens, seen) if keep_state else None)
+
+    def _encode(self, tokens: Tensor, visible: Tensor) -> Tensor:
+        """Each query's visible text as one number: (batch, slots), (batch, queries, slots) -> (batch, queries)."""
+        longest = int(visible.sum(-1).max())
+        if (self.vocab_size + 1) ** longest >= 2**62:
+            raise ValueError(f"texts of {longest} tokens are longer than the certificate remembers")
+        code = torch.zeros(visible.shape[:2], dtype=torch.int64)
+        for slot in range(tokens.shape[1]):
+            longer = code * (self.vocab_size + 1) + tokens[:, slot, None] + 1
+            code = torch.where(visible[..., slot], longer, code)
+        return code
+
+    def _remembered(self, codes: Tensor) -> Tensor:
+        wanted = codes.unique()
+        missing = wanted[~torch.isin(wanted, self._codes)]
+        if missing.numel():
+            fresh = torch.stack([self._computed(int(code)) for code in missing])
+            known = torch.cat([self._codes, missing])
+            order = known.argsort()
+            self._logits = torch.cat([self._logits.to(fresh), fresh])[order]
+            self._codes = known[order]
+        return self._logits[torch.searchsorted(self._codes, codes)]
+
+    def _computed(self, code: int) -> Tensor:
+        """(vocab,) logits of the real model after the text that the code stands for."""
+        text: list[int] = []
+        while code:
+            code, digit = divmod(code, self.vocab_size + 1)
+            text.append(digit - 1)
+        if not text:  # padding sees nothing, and nobody looks at it
+            return torch.zeros(self.vocab_size)
+        ids = self.tokens[torch.tensor(text[::-1])][None]
+        with torch.no_grad():
+            logits = self.inner(ids, state=self.state, logits_to_keep=1).logits[0, -1]
+        return logits[self.tokens].float() if logits.dtype != torch.float64 else logits[self.tokens]
+
+    def embed(self, ids: Tensor) -> Tensor:
+        raise NotOffered("a restricted model has no embeddings")
+
+    def sites(self) -> tuple[str, ...]:
+        return ()
+
+    def capture(self, *names: str) -> AbstractContextManager[dict[str, Tensor]]:
+        raise NotOffered("a restricted model has no sites")
+
+    def edit(self, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> AbstractContextManager[None]:
+        raise NotOffered("a restricted model has no sites")

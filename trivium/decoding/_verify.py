@@ -1,0 +1,158 @@
+"""Verifiers: which drafted tokens the target takes, and what it says after the last of them.
+
+Each is exact for some ways of drawing siblings and biased for others, so each says which; a decoder refuses the rest.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from trivium.core.tree import Draw, TokenTree
+from trivium.decoding._pipeline import draw
+
+ANY: frozenset[Draw] = frozenset({"deterministic", "independent", "without_replacement"})
+
+
+class Laws(Protocol):
+    """The target's processed distributions at the nodes of one tree, evaluated where they are asked for."""
+
+    def probabilities(self, node: int) -> Tensor:
+        """(vocab,) of the token after the node."""
+        ...
+
+    def draw(self, node: int, uniform: Callable[[], float]) -> int:
+        """A token from it: one uniform number, none where the distribution is a point mass."""
+        ...
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Accepted nodes from the root down, the root left out, and the extra token after the last of them."""
+
+    path: tuple[int, ...]
+    token: int
+
+
+class Verifier(Protocol):
+    """tree x target distributions -> accepted path and extra token."""
+
+    @property
+    def draws(self) -> frozenset[Draw]:
+        """The ways of drawing siblings for which the output follows the target's law."""
+        ...
+
+    @property
+    def lossless(self) -> bool: ...
+
+    def __call__(self, tree: TokenTree, laws: Laws, uniform: Callable[[], float]) -> Acceptance: ...
+
+
+@dataclass(frozen=True)
+class Match:
+    """Draw the target's token at each node and go down where a child carries it.
+
+    Exact for any tree that was made without looking at the draw. One number per committed token, so that the output
+    equals plain sampling draw by draw; at temperature 0 it takes the likeliest token at each node.
+    """
+
+    draws: frozenset[Draw] = ANY
+    lossless: bool = True
+
+    def __call__(self, tree: TokenTree, laws: Laws, uniform: Callable[[], float]) -> Acceptance:
+        tokens, children = tree.tokens.tolist(), tree.children
+        node, path = 0, []
+        while True:
+            token = laws.draw(node, uniform)
+            matching = [child for child in children[node] if tokens[child] == token]
+            if not matching:
+                return Acceptance(tuple(path), token)
+            # Siblings with the same token stand for the same text; the one drafted furthest is worth most.
+            node = max(matching, key=lambda child: len(children[child]))
+            path.append(node)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Multi-round rejection for independently drawn siblings (SpecInfer); with one child a node, speculative sampling.
+
+    With p the target's and q the draft's distribution: accept the child y if u q(y) < p(y), else p <- max(p - q, 0),
+    renormalised, and try the next child; where all fail, the extra token comes from what is left of p.
+    """
+
+    draws: frozenset[Draw] = frozenset({"independent"})
+    lossless: bool = True
+
+    def __call__(self, tree: TokenTree, laws: Laws, uniform: Callable[[], float]) -> Acceptance:
+        tokens, children = tree.tokens.tolist(), tree.children
+        node, path = 0, []
+        while True:
+            p, taken = laws.probabilities(node).double(), None
+            for child in children[node]:
+                q, y = _drafted_from(tree, node).to(p), tokens[child]
+                if q[y] <= 0:
+                    raise ValueError(f"drafted token {y} has probability 0 in its draft distribution; it was not drawn from it")
+                if uniform() * float(q[y]) < float(p[y]):
+                    taken = child
+                    break
+                rest = (p - q).clamp(min=0)
+                p = rest / rest.sum() if rest.sum() > 0 else p  # equal to rounding: the rejection was an artefact
+            if taken is None:
+                return Acceptance(tuple(path), _one(p, uniform))
+            node = taken
+            path.append(node)
+
+
+@dataclass(frozen=True)
+class Careless:
+    """A wrong verifier on purpose: after a draw that no child carries, it draws again and may still go down.
+
+    Drafted tokens come out more often than they should. The losslessness certificate must reject it, which shows
+    that the certificate would have seen a bias.
+    """
+
+    draws: frozenset[Draw] = ANY
+    lossless: bool = False
+
+    def __call__(self, tree: TokenTree, laws: Laws, uniform: Callable[[], float]) -> Acceptance:
+        tokens, children = tree.tokens.tolist(), tree.children
+        node, path = 0, []
+        while True:
+            carried = {tokens[child]: child for child in reversed(children[node])}
+            token = laws.draw(node, uniform)
+            if carried and token not in carried:
+                token = laws.draw(node, uniform)
+            if token not in carried:
+                return Acceptance(tuple(path), token)
+            node = carried[token]
+            path.append(node)
+
+
+VERIFIERS: Mapping[str, Verifier] = {"match": Match(), "greedy": Match(), "rejection": Rejection()}
+"""At temperature 0 matching is greedy verification; the name "greedy" insists on it."""
+
+_REASONS: Mapping[Draw, str] = {
+    "deterministic": "its accept rule divides by the probability of having drawn the draft, which is 1 for a fixed draft",
+    "without_replacement": "it subtracts the same draft distribution for every sibling, but each was drawn with the earlier ones removed",
+    "independent": "it was derived for another way of drawing",
+}
+
+
+def check_suited(name: str, verifier: Verifier, draws: Draw) -> None:
+    """Raise ValueError, with the reason, where the verifier would bias the output for such drafts."""
+    if draws not in verifier.draws:
+        raise ValueError(
+            f"verifier {name!r} is biased for {draws.replace('_', ' ')} drafts: {_REASONS[draws]}; use verifier 'match'"
+        )
+
+
+def _drafted_from(tree: TokenTree, node: int) -> Tensor:
+    if tree.probs is None:
+        raise ValueError("rejection needs the draft distribution of every node, and this drafter gives none; use verifier 'match'")
+    return tree.probs[node]
+
+
+def _one(probs: Tensor, uniform: Callable[[], float]) -> int:
+    return int(draw(probs[None], torch.tensor([uniform()], dtype=torch.float64, device=probs.device)))

@@ -1,0 +1,244 @@
+"""Speculative decoding: a drafter guesses several tokens ahead, one pass of the target checks them all.
+
+Source
+    Leviathan, Kalman, Matias 2023, "Fast Inference from Transformers via Speculative Decoding", arXiv:2211.17192,
+    algorithm 1; Chen et al. 2023, "Accelerating Large Language Model Decoding with Speculative Sampling",
+    arXiv:2302.01318. Trees and their multi-round rejection: Miao et al. 2024, "SpecInfer", arXiv:2305.09781.
+Equation
+    y_i ~ q(. | x, y_<i);   accept y_i  iff  u q(y_i) < p(y_i),   else emit  z ~ max(p - q, 0), renormalised
+    match:  z ~ p at each node;   go down where a child is z,   else emit z
+    acceptance per token  beta = sum_v min(p(v), q(v)) = 1 - TV(p, q)
+    tokens per target pass, for i.i.d. acceptance of mean A and g drafts:  (1 - A^(g+1)) / (1 - A)
+Shapes
+    tree of n nodes: ids (batch, n), mask (batch, 1, n, slots + n) -> logits (batch, n, vocab) -> path, extra token
+Cost
+    One target pass of 1 + drafts positions for every accepted path and its extra token, and the drafter's own work.
+Caveats
+    The output follows the law of the plain decoder ``of``: equal greedy text, equal distribution when sampling; with
+    matching even the same tokens for the same seed. Half precision breaks ties differently for different numbers of
+    positions per pass, so equality is exact in float64 only. The published rejection rule needs drafts drawn
+    independently; matching suits every drafter and is the default. Rows of a batch keep their own lengths. Trees need a
+    model that honours 4-D masks. Faster only where a pass over several positions costs little more than over one.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from trivium.core.capabilities import require_offers
+from trivium.core.method import card_of, find, method
+from trivium.core.nouns import Generation, Stop, Trace
+from trivium.core.protocols import Drafter, LanguageModel, State
+from trivium.core.tree import TokenTree
+from trivium.decoding._loop import Prompts, Streams, Writer, checked_normaliser, prefill, prepare
+from trivium.decoding._pipeline import Pipeline
+from trivium.decoding._trees import NodeLaws, is_chain, pack
+from trivium.decoding._verify import VERIFIERS, Careless, Verifier, check_suited
+from trivium.decoding.greedy import Greedy
+from trivium.decoding._sampler import Sampler
+
+
+@method(
+    title="Speculative decoding",
+    source="arXiv:2211.17192",
+    year=2023,
+    needs=["causal", "state", "truncate"],
+    lossless=True,
+)
+@dataclass(frozen=True)
+class Speculative:
+    """Any drafter with any verifier that suits it, speeding up a plain decoder without changing its output."""
+
+    drafter: Drafter = field(default_factory=lambda: find("drafting", "prompt_lookup")(), metadata={"kind": "drafting"})
+    """Proposes a tree of tokens for each row."""
+    verifier: str | Verifier = "match"
+    """'match' for any drafter, 'rejection' for independent draws, 'greedy' for temperature 0; or one of your own."""
+    of: Sampler = field(default_factory=Greedy, metadata={"kind": "decoding"})
+    """The plain decoder to speed up: greedy, sampling, top_k, top_p or min_p."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.of, Sampler):
+            name = card_of(self.of).name
+            raise TypeError(f"'of' must draw each token from one distribution (greedy, sampling, top_p ...), got {name}")
+        if isinstance(self.verifier, str) and self.verifier not in VERIFIERS:
+            raise ValueError(f"verifier must be one of {', '.join(VERIFIERS)} or an object, got {self.verifier!r}")
+        if self.verifier == "greedy" and not self.of.pipeline.greedy:
+            raise ValueError("verifier 'greedy' would make the output greedy although 'of' samples; use 'match'")
+        check_suited(str(self.verifier), self._verifier, self.drafter.draws)
+
+    @property
+    def _verifier(self) -> Verifier:
+        return VERIFIERS[self.verifier] if isinstance(self.verifier, str) else self.verifier
+
+    @property
+    def lossless(self) -> bool:
+        """Whether this setting keeps the law of ``of``."""
+        return self._verifier.lossless
+
+    def control(self) -> "Speculative":
+        """The same with a verifier that is wrong on purpose; a test of losslessness must reject it."""
+        return replace(self, verifier=Careless())
+
+    def __call__(
+        self,
+        model: LanguageModel,
+        prompt: Tensor,
+        *,
+        limit: int,
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+        stop: Stop = Stop(),
+    ) -> Generation:
+        prompts = prepare(self, model, prompt, mask, limit, stop)
+        if getattr(self.drafter, "branches", False):
+            require_offers("speculative with draft trees", model, ["tree", "gather"])
+        self.of.pipeline.check(model.vocab_size)
+        with torch.inference_mode():
+            return _Run(self.of.pipeline, self._verifier, model, prompts, limit, stop, generator).run(self.drafter)
+
+
+class _Run:
+    """One batch on its way. Rows of ``state`` and ``fed`` correspond; the state of a row holds all its tokens but the
+    last, which is pending."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        verifier: Verifier,
+        model: LanguageModel,
+        prompts: Prompts,
+        limit: int,
+        stop: Stop,
+        generator: torch.Generator,
+    ) -> None:
+        self.pipeline, self.verifier, self.model, self.prompts = pipeline, verifier, model, prompts
+        self.generator, self.stop = generator, stop
+        batch = len(prompts.ids)
+        self.writer, self.streams, self.trace = Writer(batch, limit, stop), Streams(generator, batch), Trace()
+        self.committed = torch.zeros(batch, max(prompts.lengths) + limit, dtype=torch.int64)
+        self.lengths = list(prompts.lengths)
+        for row, ids in enumerate(prompts.rows):
+            self.committed[row, : len(ids)] = ids
+        self.fed = list(range(batch))
+
+    def context(self, row: int) -> Tensor:
+        return self.committed[row, : self.lengths[row]]
+
+    def run(self, drafter: Drafter) -> Generation:
+        clock = _Clock(self.trace)
+        out = prefill(self.model, self.prompts)
+        state = out.state
+        assert state is not None
+        roots = [TokenTree(self.context(row)[-1:], torch.tensor([-1])) for row in self.fed]
+        self._verify(roots, out.logits, [len(self.context(row)) - 1 for row in self.fed])
+        clock.lap("prefill")
+        del out
+        session = drafter.start(self.model, generator=self.generator, logits=self._draft_logits)
+        while self.writer.live:
+            state = self._drop_finished(state)
+            live = set(self.writer.live)
+            room = [self.writer.room(row) - 1 if row in live else 0 for row in range(len(self.lengths))]
+            before = getattr(session, "positions", 0)
+            proposed = session.propose([self.context(row) for row in range(len(self.lengths))], room)
+            trees = [proposed[row].truncate(depth=room[row]) if row in live else _lone(proposed[row]) for row in self.fed]
+            self._check(trees)
+            clock.lap("draft")
+            out = self.model(**pack(trees, state, self.model.device), state=state, keep_state=True)
+            logits, longer = out.logits, out.state
+            assert longer is not None
+            del out
+            kept, counts = self._verify(trees, logits, [self.lengths[row] - 1 for row in self.fed])
+            state = self._keep(state, longer, kept)
+            del longer  # a longer state that is still held would force a copy of the cache
+            self.trace.note(
+                rows=len(live),
+                drafted=sum(len(proposed[row]) - 1 for row in live),
+                target_positions=sum(len(tree) for tree in trees),
+                draft_positions=getattr(session, "positions", 0) - before,
+                **counts,
+            )
+            clock.lap("verify")
+        return self.writer.generation(self.model, self.trace, drafts=True)
+
+    def _verify(self, trees: Sequence[TokenTree], logits: Tensor, before: Sequence[int]) -> tuple[Tensor, dict[str, int]]:
+        """Let the verifier choose in every live row and commit. Returns the kept nodes (rows, nodes) and counts."""
+        kept = torch.zeros(logits.shape[:2], dtype=torch.bool)
+        kept[:, 0] = True
+        best = logits.argmax(-1).tolist() if self.pipeline.greedy and self.pipeline.untouched else None
+        live = set(self.writer.live)
+        counts = {"verified": 0, "accepted": 0, "committed": 0}
+        for at, (row, tree) in enumerate(zip(self.fed, trees, strict=True)):
+            if row not in live:
+                continue
+            rows = logits[at, : len(tree)]
+            generated = len(self.writer.ids[row])
+            laws = NodeLaws(self.pipeline, rows, tree, self.context(row), generated, self.stop.tokens, best and best[at])
+            accepted = self.verifier(tree, laws, lambda row=row: self.streams(row))
+            path = [0, *accepted.path]
+            tokens = [*tree.tokens[path[1:]].tolist(), accepted.token]
+            used = rows[path]
+            normaliser = checked_normaliser(used, [row] * len(path), [before[at] + 1 + i for i in range(len(path))])
+            picked = used.gather(1, torch.tensor(tokens, device=used.device)[:, None])[:, 0]
+            logprobs = (picked.to(normaliser.dtype) - normaliser).tolist()
+            taken = self.writer.commit(row, tokens, logprobs, drafted=len(tokens) - 1)
+            length = self.lengths[row]
+            self.committed[row, length : length + taken] = torch.tensor(tokens[:taken])
+            self.lengths[row] += taken
+            kept[at, path] = True
+            counts["verified"] += len(tree) - 1
+            counts["accepted"] += min(taken, len(tokens) - 1)
+            counts["committed"] += taken
+        return kept, counts
+
+    def _keep(self, before: State, after: State, kept: Tensor) -> State:
+        """The state with the accepted nodes only, so that the pending token is again the one not yet fed."""
+        if kept.all():
+            return after
+        if "gather" in self.model.offers:
+            return after.gather(kept)
+        return after.truncate(before.lengths + kept.sum(1))  # chains only, as was checked: what is kept comes first
+
+    def _drop_finished(self, state: State) -> State:
+        """Leave finished rows out of the state once enough of them make the copy worth while."""
+        if len(self.writer.live) > 0.75 * len(self.fed):
+            return state
+        live = set(self.writer.live)
+        left = [at for at, row in enumerate(self.fed) if row in live]
+        self.fed = [self.fed[at] for at in left]
+        return state.select(torch.tensor(left))
+
+    def _check(self, trees: Sequence[TokenTree]) -> None:
+        if not {"tree", "gather"} <= self.model.offers and not all(is_chain(tree) for tree in trees):
+            require_offers("speculative with draft trees", self.model, ["tree", "gather"])
+        for tree in trees:
+            low, high = int(tree.tokens.min()), int(tree.tokens.max())
+            if low < 0 or high >= self.model.vocab_size:
+                raise ValueError(
+                    f"the drafter proposed token {low if low < 0 else high}, outside the target's vocabulary of "
+                    f"{self.model.vocab_size}; target and draft must share one"
+                )
+
+    def _draft_logits(self, logits: Tensor, histories: Sequence[Tensor]) -> Tensor:
+        """The pipeline as drafters see it. They do not say which row a history belongs to, so the count of new tokens
+        is a lower bound in a ragged batch; that can cost acceptance before ``min_length``, never correctness."""
+        generated = [max(len(history) - max(self.prompts.lengths), 0) for history in histories]
+        return self.pipeline.logits(logits, histories, generated, self.stop.tokens)
+
+
+class _Clock:
+    """Sums the seconds of each phase into a trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.seconds, self.last = trace.seconds, time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.last
+        self.last = now
+
+
+def _lone(tree: TokenTree) -> TokenTree:
+    return tree.truncate(nodes=1)
