@@ -35,18 +35,21 @@ class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
         wide = torch.promote_types(logits.dtype, torch.float32)
-        wanted = ctx.needs_input_grad[0]
-        gradient = torch.empty_like(logits) if wanted else None
+        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         total = torch.zeros((), dtype=wide, device=logits.device)
         for start in range(0, len(targets), ROWS):
             rows = slice(start, start + ROWS)
-            counted = (targets[rows] != IGNORED)[:, None]
-            target = targets[rows, None].clamp(min=0)
+            target = targets[rows, None]
+            ignored = target == IGNORED
+            target = target.masked_fill(ignored, 0)
             logp = torch.log_softmax(logits[rows], -1, dtype=wide)
-            total -= logp.gather(1, target).masked_fill_(~counted, 0.0).sum()
+            total -= logp.gather(1, target).masked_fill_(ignored, 0.0).sum()
             if gradient is not None:  # softmax minus one at the target, zero in an ignored row
-                slope = logp.exp_().scatter_add_(1, target, -torch.ones_like(target, dtype=wide))
-                torch.mul(slope, counted, out=gradient[rows])
+                slope = torch.exp(logp, out=gradient[rows] if wide == logits.dtype else logp)
+                slope.scatter_add_(1, target, torch.full_like(target, -1, dtype=wide))
+                _clear(slope, ignored)
+                if wide != logits.dtype:
+                    gradient[rows] = slope
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return total
@@ -58,3 +61,11 @@ class _CrossEntropySum(torch.autograd.Function):
         if scale.device.type == "cpu" and scale.item() == 1.0:  # total.backward(), the usual case
             return gradient, None
         return gradient * scale.to(gradient.dtype), None
+
+
+def _clear(x: Tensor, ignored: Tensor) -> None:
+    """Zero the ignored rows in place; on a CPU without a pass over the others, elsewhere without waiting for a count."""
+    if x.device.type == "cpu":
+        x.index_fill_(0, ignored.nonzero()[:, 0], 0.0)
+    else:
+        x.masked_fill_(ignored, 0.0)
