@@ -187,7 +187,9 @@ def _as(value: Any, hint: Any, kind: str | None, where: str) -> Any:
         return _as(value, inner[0], kind, where)
     if origin in (typing.Union, types.UnionType):
         return _as_union(value, inner, kind, where)
-    if isinstance(value, Call) and kind is not None and not _is_sequence(hint):
+    if kind is not None and hint not in (str, None, type(None)) and not _is_sequence(hint):
+        if not isinstance(value, (Call, str)):
+            raise _Unfit
         return build(kind, value)
     if origin is typing.Literal:
         wanted = value.name if isinstance(value, Call) and not value.fields else value

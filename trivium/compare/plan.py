@@ -227,7 +227,7 @@ class Plan:
                     {
                         "id": example.id,
                         "cluster": example.cluster,
-                        "group": str(example.fields.get("group", "")),
+                        "group": str(example.fields.get("group", example.fields.get("kind", ""))),
                         "prompt": example.text[:LONGEST_PROMPT],
                     }
                     for example in self.examples["test"]

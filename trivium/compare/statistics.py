@@ -17,8 +17,8 @@ from scipy import stats
 from trivium.core import seeds
 
 RESAMPLES = 10_000
-FEW_CLUSTERS = 30
-"""Below this many clusters a percentile bootstrap is too narrow, and the clustered t-interval is used."""
+FEW_CLUSTERS = 100
+"""Below this many clusters a percentile bootstrap is too narrow, so the clustered t-interval is used."""
 FEWEST_ITEMS = 6
 """An exact two-sided sign-flip test over 5 clusters cannot reach p < 0.05: below 6 there is no verdict."""
 FEWEST_SEEDS = 3

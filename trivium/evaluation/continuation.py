@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 from trivium.core.method import method
 from trivium.core.nouns import Example, Generation, Measure, Observation
 from trivium.core.protocols import Tokenizer
+from trivium.data import prompts as built_in
 from trivium.models.system import System
 
 
@@ -64,11 +65,12 @@ class Continuation:
                 raise ValueError(f"prompt {prompt.id!r} is empty; give it some text")
 
     def examples(self, split: str) -> Sequence[Example]:
+        """The given prompts; without any, the built-in ones of the split."""
         if split not in ("validation", "test"):
             raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
         if self.prompts:
             return self.prompts if split == "test" else self.validation
-        return built_in(split)
+        return built_in.prompts(split)
 
     def prompt(self, system: System, example: Example) -> str:
         """The text that the model is given: in its chat template where the prompt is a user's message."""
@@ -120,9 +122,3 @@ def spans(tokenizer: Tokenizer, ids: Sequence[int], accepted: Sequence[bool]) ->
         at = upto
     return pieces
 
-
-def built_in(split: str) -> tuple[Example, ...]:
-    """The prompts that come with the package."""
-    from trivium.data.prompts import prompts
-
-    return tuple(prompts(split))
