@@ -1,0 +1,143 @@
+"""``trivium compare``."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from trivium.cli._print import console, print_json
+from trivium.compare import holes
+from trivium.compare.comparison import Comparison, Report
+from trivium.compare.executors import Executor, Ray
+from trivium.compare.plan import Named
+from trivium.compare.report import table
+from trivium.compare.training import Training
+from trivium.core.method import find, names
+from trivium.core.nouns import Example
+
+
+@dataclass(frozen=True)
+class Command:
+    """Compare methods of one kind at an equal budget, and leave a report page.
+
+    Example: trivium compare decoding --contenders greedy "min_p(floor=0.1)" --model tiny --folder runs/first
+    Run the same command again to go on with a run that was interrupted.
+    """
+
+    kind: Positional[str]
+    """What varies: decoding, drafting, attribution, architectures or objectives."""
+    contenders: tuple[str, ...] = ()
+    """Methods written like calls; by default every method of the kind with its defaults. The baseline is added."""
+    model: str = "smollm2-135m"
+    """A folder, a known name or a hub identifier; of no matter where models are trained."""
+    task: str | None = None
+    """A method of the kind evaluation, written like a call; by default the kind's own."""
+    prompts: Path | None = None
+    """A text file with a prompt per line, or JSON lines with 'text' and if you like 'id', 'group' and 'chat'."""
+    budget: str | None = None
+    """What each contender may spend, such as '64 new_tokens' or '1e12 flops'; by default the kind's own."""
+    seeds: int = 3
+    """Repeats with different draws; the same for all contenders."""
+    baseline: str | None = None
+    """What every contender is set against; by default the kind's own."""
+    trials: int = 0
+    """Tuning trials for each contender on the validation split, out of the same budget."""
+    training: str | None = None
+    """What stays fixed where models are trained, such as "training(corpus='stories', length=256, batch_size=8)"."""
+    folder: Path | None = None
+    """Where the run goes; runs/<kind> by default. A folder that holds this comparison is gone on with."""
+    executor: Literal["process", "ray"] = "process"
+    """Work in this process, or on a Ray cluster (extra 'cluster')."""
+    workers: int = 2
+    """Workers on the Ray cluster."""
+    ray_address: str | None = None
+    """Address of a running Ray cluster; by default one is started on this machine."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Precision of the model's weights."""
+    retry: bool = False
+    """Do units again that failed before."""
+    name: str = ""
+    """Title of the report."""
+    json: Annotated[bool, arg(name="json")] = False
+    """Print the whole report as JSON instead of a table."""
+
+    def run(self) -> int:
+        hole = holes.hole(self.kind)
+        if self.prompts is not None and self.task is not None:
+            raise ValueError("give either a task or prompts; prompts belong to the task 'continuation'")
+        task: Any = self.task
+        if self.prompts is not None:
+            task = find("evaluation", "continuation")(prompts=read_prompts(self.prompts))
+        system: Any = self.model
+        if hole.per_seed:
+            system = Training.read(self.training) if self.training else None
+        elif self.training:
+            raise ValueError(f"nothing is trained in a comparison of {self.kind}; leave --training away")
+        elif self.dtype != "float32":
+            system = Named(self.model, dtype=self.dtype)
+        comparison = Comparison(
+            vary=self.kind,
+            contenders=self.contenders or names(self.kind),
+            system=system,
+            task=task,
+            budget=self.budget,
+            seeds=self.seeds,
+            baseline=self.baseline,
+            trials=self.trials,
+            name=self.name,
+            command=self._command(),
+        )
+        executor: str | Executor = self.executor
+        if self.executor == "ray":
+            executor = Ray(self.workers, address=self.ray_address)
+        report = comparison.run(self.folder or Path("runs") / self.kind, executor=executor, retry=self.retry)
+        show(report, as_json=self.json)
+        return exit_code(report)
+
+    def _command(self) -> str:
+        """This command as it can be typed again."""
+        words = ["trivium", "compare", self.kind]
+        for field, value in vars(self).items():
+            default = type(self).__dataclass_fields__[field].default
+            if field in ("kind", "json", "folder", "retry") or value == default:
+                continue
+            words += [f"--{field.replace('_', '-')}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+        return shlex.join(words)
+
+
+def show(report: Report, *, as_json: bool) -> None:
+    """Print the table and where the page is, or the report as JSON."""
+    if as_json:
+        print_json(report.data)
+        return
+    out = console()
+    out.print(table(dict(report.data)))
+    out.print(f"\nreport: {report.page}")
+
+
+def exit_code(report: Report) -> int:
+    """1 where no contender gave a result."""
+    return 0 if any(contender.get("measures") for contender in report.data["contenders"]) else 1
+
+
+def read_prompts(path: Path) -> tuple[Example, ...]:
+    """Prompts from a text file (one per line) or from JSON lines."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} holds no prompt; write one per line")
+    made = []
+    for number, line in enumerate(lines, 1):
+        if path.suffix not in (".jsonl", ".json"):
+            made.append(Example(id=f"line {number}", text=line))
+            continue
+        try:
+            entry = json.loads(line)
+            text = entry["text"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path}, line {number}: expected an object with a 'text', got {line[:60]!r}") from None
+        fields = {"chat": bool(entry.get("chat", False)), "group": str(entry.get("group", ""))}
+        made.append(Example(id=str(entry.get("id", f"line {number}")), text=text, fields=fields))
+    return tuple(made)
