@@ -17,7 +17,8 @@ Cost
 Caveats
     No biases and no dropout. The hidden width defaults to 8/3 of the width rounded up to a multiple of 64; released
     models round to 256, which at our sizes would be half a layer. Initial values: N(0, 0.02^2), the last matrix of each
-    branch divided by sqrt(2 depth), our choice. The head is tied by default, as in small models of the family.
+    branch divided by sqrt(2 depth), our choice. The head is tied by default, as in small models of the family. The
+    interleaved layout is that of the first release and the faster one here; weights of transformers want 'half'.
 """
 
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ class Llama:
     """Width inside the feed-forward; None for 8/3 of the width, rounded up to a multiple of 64."""
     base: float = 10_000.0
     """Rotary base: the larger, the slower the slowest pair of coordinates turns."""
-    layout: Layout = "half"
-    """Which coordinates of a head are turned together."""
+    layout: Layout = "interleaved"
+    """Which coordinates of a head are turned together: neighbours, or the two halves as in transformers."""
     eps: float = 1e-5
     context: int = 2048
     """Longest sequence that the model accepts."""

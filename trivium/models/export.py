@@ -122,7 +122,7 @@ class TriviumForCausalLM(PreTrainedModel, GenerationMixin):
         logits_to_keep: int = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """One pass. ``attention_mask`` covers the cached and the new tokens, as transformers gives it, or is 4-D bool."""
+        """One pass. ``attention_mask`` covers cached and new tokens, as transformers gives it, or is 4-D bool."""
         state = None
         if isinstance(past_key_values, StateCache):
             state = past_key_values.state

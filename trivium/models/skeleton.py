@@ -486,8 +486,8 @@ def linear_flops(module: nn.Module, length: int) -> int:
 
 @torch.no_grad()
 def initialise(model: Skeleton, seed: int, keep: Callable[[nn.Parameter], bool] = lambda _: False) -> None:
-    """Fill every parameter by the role that its module gives it in ``roles``, but for those to ``keep`` and those on the
-    meta device."""
+    """Fill every parameter by the role that its module gives it in ``roles``, but for those to ``keep`` and those on
+    the meta device."""
     spread = {"in": 0.02, "embed": 0.02, "out": 0.02 / math.sqrt(2 * max(model.depth, 1))}
     owners = {id(p): (module, name) for module in model.modules() for name, p in module.named_parameters(recurse=False)}
     first = {id(p): owner for p, owner in reversed([(p, owners[id(p)]) for p in model.parameters()])}

@@ -25,8 +25,8 @@ class TokenEmbedding(nn.Embedding):
     def reset_parameters(self) -> None:
         """Nothing: the values come from ``initialise``."""
 
-    def forward(self, ids: Tensor) -> Tensor:
-        hidden = F.embedding(ids, self.weight)
+    def forward(self, input: Tensor) -> Tensor:
+        hidden = F.embedding(input, self.weight)
         return hidden if self.scale == 1.0 else hidden * self.scale
 
 

@@ -35,10 +35,14 @@ def rotate(
 ) -> Float[Tensor, "batch heads time width"]:
     """Turn each pair of coordinates by its angle."""
     if layout == "half":
-        a, b = x.chunk(2, -1)
-        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
-    a, b = x[..., 0::2], x[..., 1::2]
-    return torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2)
+        halves = x.roll(x.shape[-1] // 2, -1)
+        return torch.addcmul(x * torch.cat((cos, cos), -1), halves, torch.cat((-sin, sin), -1)).to(x.dtype)
+    if x.dtype == cos.dtype and x.dtype in (torch.float32, torch.float64):
+        # A pair is a complex number, turned by one multiplication: half the time of the four real ones.
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
+    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2).to(x.dtype)
 
 
 def rotate_reference(

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from trivium.nn.attention import attention, attention_reference
+
+
+def rand(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def inputs(time=5, keys=5, groups=2):
+    return [
+        x.requires_grad_()
+        for x in (rand(2, 4, time, 8), rand(2, groups, keys, 8, seed=1), rand(2, groups, keys, 6, seed=2))
+    ]
+
+
+def ragged(time, keys):
+    mask = torch.ones(2, 1, time, keys, dtype=torch.bool).tril(keys - time)
+    mask[0, :, :, :2] = False  # the first two keys of row 0 are padding, so its first queries may see nothing
+    return mask
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("case", ["causal", "longer keys", "one query", "all", "mask", "scale"])
+def test_outputs_and_gradients_equal_the_reference(case, groups):
+    time, keys = {"longer keys": (3, 7), "one query": (1, 6)}.get(case, (5, 5))
+    q, k, v = inputs(time, keys, groups)
+    v = v[..., :6] if case != "scale" else v
+    mask = ragged(time, keys) if case == "mask" else None
+    options = {"causal": case != "all", "scale": 0.3 if case == "scale" else None}
+    fast, slow = attention(q, k, v, mask, **options), attention_reference(q, k, v, mask, **options)
+    torch.testing.assert_close(fast, slow, atol=1e-10, rtol=0)
+    weight = rand(*fast.shape, seed=3)
+    for a, b in zip(*(torch.autograd.grad((y * weight).sum(), (q, k, v)) for y in (fast, slow)), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
+
+
+def test_a_query_that_sees_nothing_gives_zeros_and_finite_gradients():
+    q, k, v = inputs()
+    out = attention(q, k, v, ragged(5, 5))
+    assert (out[0, :, :2] == 0).all()
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(out.sum(), (q, k, v)))
+
+
+def test_groups_equal_repeated_keys_and_values():
+    q, k, v = inputs(groups=2)
+    whole = attention(q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1))
+    torch.testing.assert_close(attention(q, k, v), whole)
+
+
+def test_equal_keys_give_the_mean_of_the_values():
+    q, v = rand(1, 1, 4, 8), rand(1, 1, 4, 3, seed=1)
+    out = attention(q, torch.zeros(1, 1, 4, 8, dtype=torch.float64), v)
+    torch.testing.assert_close(out, v.cumsum(2) / torch.arange(1, 5)[:, None])
