@@ -11,7 +11,7 @@ import math
 import re
 from typing import Any
 
-_VOID = frozenset({"br", "hr", "input", "link", "meta"})
+_VOID = frozenset({"br", "hr", "input", "link", "meta", "wbr"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)} | {0x7F: 0x2421}
 _CONTROL |= {code: 0xFFFD for code in range(0x80, 0xA0)} | {0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}

@@ -57,6 +57,7 @@
   // Filtering: contenders that are switched off, or not found, leave the tables and the examples and fade in the charts.
   const { colours } = data("chart-data");
   const marks = colours.map((own) => own.flatMap((c) => all(`.chart svg [fill="${c}"], .chart svg [stroke="${c}"]`)));
+  find(".find").hidden = colours.length <= 8;
   const boxes = all('input[name="contender"]');
   const search = find("#find");
   const shown = colours.map(() => true);
@@ -93,7 +94,7 @@
   const stage = find("#stage");
   if (!stage) return;
   const { contenders, kinds, items } = data("example-data");
-  const pick = { cluster: find("#cluster"), example: find("#example"), seed: find("#seed") };
+  const pick = { group: find("#group"), example: find("#example"), seed: find("#seed") };
   const options = (select, values) => {
     select.replaceChildren(...values.map((value) => {
       const option = new Option(value.length > 60 ? value.slice(0, 60) + "…" : value || "(none)", value);
@@ -107,22 +108,18 @@
     drafted: "proposed by the drafter",
   };
 
-  // An attribution arrives as a fragment of HTML. Only what such a fragment needs is taken over, node by node.
-  const TAGS = new Set(["DIV", "SPAN", "P", "TABLE", "TBODY", "THEAD", "TR", "TD", "TH", "B", "I", "SMALL", "BR", "FIGURE", "FIGCAPTION", "MARK", "CODE", "PRE", "OL", "UL", "LI", "DL", "DT", "DD", "BDI", "RUBY", "RT"]);
-  const STYLES = new Set(["background", "background-color", "color", "border", "border-bottom", "border-radius", "padding", "margin", "display", "font-weight", "font-size", "font-family", "text-align", "text-decoration", "white-space", "line-height", "width", "height", "opacity", "box-shadow", "overflow-wrap"]);
+  // An attribution arrives as a fragment of HTML. Only what such a fragment is made of is taken over, node by node:
+  // no script, no link, no style but the classes of its own.
+  const tags = new Set("BDI BR CAPTION DETAILS DIV I P SECTION SPAN SUMMARY TABLE TBODY TD TH THEAD TR".split(" "));
+  const attributes = ["aria-label", "colspan", "data-tip", "dir", "open", "role", "scope", "tabindex", "title"];
   const adopt = (from, to) => {
     for (const node of from.childNodes) {
       if (node.nodeType === Node.TEXT_NODE) to.append(node.data);
-      else if (node.nodeType === Node.ELEMENT_NODE && TAGS.has(node.tagName)) {
+      else if (node.nodeType === Node.ELEMENT_NODE && tags.has(node.tagName)) {
         const copy = document.createElement(node.tagName);
-        for (const name of ["title", "dir", "lang", "role", "aria-label", "colspan", "rowspan", "tabindex"])
-          if (node.hasAttribute(name)) copy.setAttribute(name, node.getAttribute(name));
-        for (const rule of (node.getAttribute("style") ?? "").split(";")) {
-          const [name, value] = [rule.slice(0, rule.indexOf(":")).trim(), rule.slice(rule.indexOf(":") + 1).trim()];
-          if (STYLES.has(name) && !/url|image|expression/i.test(value)) copy.style.setProperty(name, value);
-        }
-        adopt(node, copy);
-        to.append(copy);
+        for (const name of attributes) if (node.hasAttribute(name)) copy.setAttribute(name, node.getAttribute(name));
+        copy.classList.add(...[...node.classList].filter((name) => /^ta(-[a-z0-9-]+)?$/.test(name)));
+        to.append(adopt(node, copy));
       }
     }
     return to;
@@ -140,7 +137,8 @@
   const show = (item) => {
     const prompt = make("div", "prompt", make("h3", "", "prompt"), text([["plain", item.prompt]], item.left));
     const legend = make("p", "legend", ...kinds.map((kind) => make("span", "", make("span", kind in words ? kind : "", kind), " " + (words[kind] ?? ""))));
-    const outputs = make("div", "outputs");
+    const whole = Object.values(item.outputs).some((output) => output.html);
+    const outputs = make("div", whole ? "outputs whole" : "outputs");
     contenders.forEach((name, i) => {
       const output = item.outputs[i];
       if (!output) return;
@@ -157,10 +155,10 @@
     stage.replaceChildren(...(item.prompt ? [prompt] : []), ...(kinds.length ? [legend] : []), outputs);
   };
 
-  const matching = () => items.filter((item) => pick.cluster.value === "*" || item.cluster === pick.cluster.value);
+  const matching = () => items.filter((item) => pick.group.value === "*" || item.group === pick.group.value);
   const refresh = (level) => {
     const inside = matching();
-    if (level === "cluster") options(pick.example, unique(inside.map((item) => item.id)));
+    if (level === "group") options(pick.example, unique(inside.map((item) => item.id)));
     const same = inside.filter((item) => item.id === pick.example.value);
     if (level !== "seed") {
       const before = pick.seed.value;
@@ -174,12 +172,12 @@
     pick.example.selectedIndex = (pick.example.selectedIndex + by + count) % count;
     refresh("example");
   };
-  const clusters = unique(items.map((item) => item.cluster));
-  options(pick.cluster, clusters);
-  if (clusters.length > 1) pick.cluster.prepend(new Option("every kind", "*"));
-  pick.cluster.selectedIndex = 0;
-  if (clusters.length === 1) pick.cluster.value = clusters[0];
-  for (const level of ["cluster", "example", "seed"]) pick[level].addEventListener("change", () => refresh(level));
+  const groups = unique(items.map((item) => item.group));
+  options(pick.group, groups);
+  if (groups.length > 1) pick.group.prepend(new Option("every kind", "*"));
+  pick.group.selectedIndex = 0;
+  if (groups.length === 1) pick.group.value = groups[0];
+  for (const level of ["group", "example", "seed"]) pick[level].addEventListener("change", () => refresh(level));
   find("#previous").addEventListener("click", () => step(-1));
   find("#next").addEventListener("click", () => step(1));
   stage.addEventListener("keydown", (event) => {
@@ -187,5 +185,5 @@
     if (event.key === "ArrowRight") step(1); else if (event.key === "ArrowLeft") step(-1); else return;
     event.preventDefault();
   });
-  refresh("cluster");
+  refresh("group");
 })();

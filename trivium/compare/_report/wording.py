@@ -21,6 +21,9 @@ UNITS = {
     "peak_bytes": ("peak memory", "B"),
     "parameters": ("parameters", ""),
     "bytes": ("bytes kept", "B"),
+    "new_tokens_per_second": ("new tokens per second", ""),
+    "new_tokens_per_call": ("new tokens per call", ""),
+    "tokens_per_second": ("training tokens per second", ""),
 }
 _PREFIXES = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P", 6: "E"}
 
@@ -113,26 +116,32 @@ def direction(measure: Mapping[str, Any]) -> str:
     return {True: "higher is better", False: "lower is better"}.get(measure.get("higher_is_better"), "")
 
 
-def verdict_sentence(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
-    """One pair in words: who against whom, in what, by how much, and how sure. The verdict word stands before it."""
-    a, b, title = pair["a"], pair["b"], measure.get("title", pair["measure"])
-    scale = pair_scale(pair)
-    unit = f" {measure['unit']}" if measure.get("unit") else ""
-    amount = f"{scale(pair.get('difference'), sign=True)}{unit}"
-    sure = [interval(pair.get("low"), pair.get("high"), scale, sign=True), p_value(pair.get("p_holm"))]
-    facts = ", ".join(part for part in sure if part)
-    facts = f"{amount} ({facts})" if facts else amount
-    verdict = pair.get("verdict", "")
-    if verdict in (SUPPORTED, CONTRADICTED):
-        better = "better" if verdict == SUPPORTED else "worse"
-        if measure.get("higher_is_better") is None:
-            better = "different"
-        return f"{a} is {better} than {b} in {title}: {facts}" if better != "different" else f"{a} differs from {b} in {title}: {facts}"
+def claim(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
+    """One pair in words; the verdict word stands before it and the figures behind."""
+    a, b, title = pair["a"], pair["b"], measure.get("title") or pair["measure"]
+    verdict = pair.get("verdict")
     if verdict == NOT_VISIBLE:
-        seen = f"no difference seen between {a} and {b} in {title}: {facts}"
-        least = finite(pair.get("detectable"))
-        return f"{seen}; less than {scale(least)}{unit} could not have been seen" if least else seen
-    return f"{a} minus {b} in {title}: {facts}"
+        return f"no difference seen between {a} and {b} in {title}"
+    if verdict and measure.get("higher_is_better") is not None:
+        return f"{a} is {'better' if verdict == SUPPORTED else 'worse'} than {b} in {title}"
+    return f"{a} differs from {b} in {title}" if verdict else f"{a} minus {b} in {title}"
+
+
+def figures(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
+    """The difference with its interval and unit: '−0.35 [−0.50, −0.20] nats'."""
+    scale = pair_scale(pair)
+    ends = interval(pair.get("low"), pair.get("high"), scale, sign=True)
+    parts = (scale(pair.get("difference"), sign=True), ends, str(measure.get("unit") or ""))
+    return " ".join(part for part in parts if part)
+
+
+def detectable(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
+    """Beside a difference that was not seen: how large it would have to be."""
+    least = finite(pair.get("detectable"))
+    if pair.get("verdict") != NOT_VISIBLE or not least:
+        return ""
+    unit = f" {measure['unit']}" if measure.get("unit") else ""
+    return f"less than {pair_scale(pair)(least)}{unit} would rarely be seen"
 
 
 def failures(contender: Mapping[str, Any]) -> list[str]:
@@ -149,5 +158,7 @@ def failures(contender: Mapping[str, Any]) -> list[str]:
         )
         count = entry.get("count") or 1
         times = f" ({count} times)" if count > 1 else ""
-        lines.append(f"{entry.get('type', 'error')}: {entry.get('message', '')}{f' at {where}' if where else ''}{times}")
+        lines.append(
+            f"{entry.get('type', 'error')}: {entry.get('message', '')}{f' at {where}' if where else ''}{times}"
+        )
     return lines

@@ -1,0 +1,530 @@
+"""The sections of the page, top to bottom. Each returns markup, or None where the report has nothing for it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trivium.compare._report import charts, columns, examples, wording
+from trivium.compare._report.columns import Column
+from trivium.compare._report.looks import Look
+from trivium.compare._report.markup import Html, element, join
+
+Report = Mapping[str, Any]
+Looks = Mapping[str, Look]
+
+CHARTED_MEASURES, CHARTED_UNITS = 3, 3
+MOST_GROUPS = 24
+
+_OUTLINES = {
+    "square": "M2 2h8v8h-8z",
+    "circle": "M6 1.2a4.8 4.8 0 1 0 .01 0z",
+    "triangle-up": "M6 1.2l5 9h-10z",
+    "triangle-down": "M6 10.8l5-9h-10z",
+    "triangle-right": "M10.8 6l-9 5v-10z",
+    "triangle-left": "M1.2 6l9 5v-10z",
+    "diamond": "M6 .6l4 5.4-4 5.4-4-5.4z",
+    "cross": "M4.4 1h3.2v3.4h3.4v3.2h-3.4v3.4h-3.2v-3.4h-3.4v-3.2h3.4z",
+}
+
+
+def header(report: Report) -> Html:
+    """Title and question."""
+    switch = element(
+        "button", "Theme: ", element("span", "auto"), type="button", id="theme", class_="scripted",
+        title="Switch between the theme of the system, light and dark",
+    )  # fmt: skip
+    eyebrow = element("p", element("b", "trivium"), " · ", element("bdi", report.get("title", "")), class_="eyebrow")
+    return element(
+        "header",
+        element("a", "Skip to the results", href="#results", class_="skip"),
+        element("div", eyebrow, switch, class_="bar"),
+        element("h1", element("bdi", report.get("question") or report.get("title", "Comparison"))),
+    )
+
+
+def findings(report: Report) -> Html | None:
+    """A sentence per pair; those on the leading measure first, the others folded."""
+    found = list(columns.judged(report))
+    notice = None
+    if report.get("smoke"):
+        few = "This run is for trying things out: it has too few examples or seeds for a verdict."
+        notice = element("p", element("b", "Too little to judge. "), few, class_="notice")
+    if not found:
+        return notice
+    leading = found[0][0]["measure"]
+    first = [_finding(*row) for row in found if row[0]["measure"] == leading]
+    rest = [_finding(*row) for row in found if row[0]["measure"] != leading]
+    more = element("details", element("summary", f"{len(rest)} more in the other measures"), _list(rest, "findings"))
+    return element(
+        "section",
+        element("h2", "Findings"),
+        notice,
+        _list(first, "findings"),
+        more if rest else None,
+        element("p", f"Differences to the baseline with {columns.interval_words(report)}; p after Holm.", class_="key"),
+        id="findings",
+    )
+
+
+def facts(report: Report) -> Html:
+    """What was held equal, and on what it ran."""
+    return element("dl", _definitions(columns.facts(report)), class_="facts")
+
+
+def results(report: Report, look: Looks) -> Html:
+    """The table, with its switches for contenders."""
+    shown = columns.columns(report)
+    judged = columns.verdicts(report)
+    chips = [
+        element(
+            "label",
+            element("input", type="checkbox", name="contender", value=index, checked=True),
+            _marker(look[contender["name"]]),
+            element("bdi", contender["name"]),
+        )
+        for index, contender in enumerate(report["contenders"])
+    ]
+    everything = element("button", "all", type="button", id="all")
+    tools = element(
+        "div",
+        element("fieldset", element("legend", "Show"), element("div", chips, everything, class_="chips")),
+        element("label", "Find ", element("input", type="search", id="find", autocomplete="off"), class_="find"),
+        class_="tools scripted",
+    )
+    groups = [element("td")]
+    for quality, title in (
+        (True, f"quality, with {columns.interval_words(report)}"),
+        (False, f"cost per {columns.work(report)}, median"),
+    ):
+        span = sum(column.quality == quality for column in shown)
+        groups += [element("th", title, scope="colgroup", colspan=span)] if span else []
+    heads = [_sorting_head(0, "contender", (), "ascending")]
+    heads += [_sorting_head(i, c.title, (c.unit, c.aside), c.best_first) for i, c in enumerate(shown, 1)]
+    table = element(
+        "table",
+        element("caption", "Results, one row per contender", class_="spoken"),
+        element("thead", element("tr", groups, class_="groups"), element("tr", heads)),
+        element("tbody", [_row(i, c, shown, judged, look) for i, c in enumerate(report["contenders"])]),
+        class_="results",
+    )
+    order = (wording.SUPPORTED, wording.CONTRADICTED, wording.NOT_VISIBLE)
+    legend = " · ".join(f"{wording.GLYPHS[verdict]} {verdict}" for verdict in order if verdict in judged.values())
+    against = element("bdi", report.get("baseline") or "the baseline")
+    return element(
+        "section",
+        element("h2", "Results"),
+        tools,
+        _scrolling(table, "Results"),
+        element("p", "Against ", against, ": ", legend, ". Upright ticks mark it.", class_="key") if legend else None,
+        element("p", class_="spoken", id="said", aria_live="polite"),
+        id="results",
+    )
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A section with drawings of which one is seen, and the style rules that choose it by radio buttons alone."""
+
+    section: Html
+    rules: str
+
+
+def training(report: Report) -> Chart | None:
+    """Training curves."""
+    across, up = charts.curve_axes(report)
+    words = {"bits_per_byte": "bits per byte", "loss": "training loss", "flops": "FLOPs", "step": "steps"}
+    return _chart(
+        ("training", "Training"),
+        "Thin lines are seeds, thick ones their mean.",
+        [
+            ("curve", "Curve", {name: words.get(name, name) for name in up}),
+            ("over", "Over", {name: words.get(name, name) for name in across}),
+        ],
+        lambda width, y, x: charts.curves(report, x, y, width),
+    )
+
+
+def tradeoff(report: Report) -> Chart | None:
+    """Cost against quality."""
+    directed = [m["name"] for m in report["measures"] if m.get("higher_is_better") is not None]
+    measures = (directed or [m["name"] for m in report["measures"]])[:CHARTED_MEASURES]
+    return _chart(
+        ("tradeoff", "Cost against quality"),
+        f"Upright bars are {columns.interval_words(report)} of quality; level bars span the middle half of the costs. "
+        "Axes need not start at zero.",
+        [
+            ("quality", "Quality", {name: columns.titles(report)[name] for name in measures}),
+            ("cost", "Cost", {unit: wording.unit_title(unit) for unit in charts.cost_units(report)[:CHARTED_UNITS]}),
+        ],
+        lambda width, measure, unit: charts.tradeoff(report, measure, unit, width),
+    )
+
+
+def differences(report: Report) -> Chart | None:
+    """Differences to the baseline, and under them every figure."""
+    family = (report.get("statistics") or {}).get("family") or "all pairs"
+    return _chart(
+        ("differences", f"Differences to {report.get('baseline') or 'the baseline'}"),
+        f"Paired differences with {columns.interval_words(report)}; p values corrected by Holm over {family}.",
+        [("difference", "Measure", columns.titles(report))],
+        lambda width, measure: charts.forest(report, measure, width),
+        _pairs(report),
+    )
+
+
+def groups(report: Report, look: Looks) -> Html | None:
+    """Means per kind of example, a table per measure."""
+    names = list(dict.fromkeys(g for c in report["contenders"] for g in c.get("by_group") or {}))
+    if not 2 <= len(names) <= MOST_GROUPS:
+        return None
+    tables = [_group_table(report, measure, names, look) for measure in report["measures"]]
+    shown = [table for table in tables if table]
+    return element(
+        "section", element("h2", "By kind of example"), element("div", shown, class_="groups-of"), id="kinds"
+    )
+
+
+def side_by_side(report: Report) -> Html | None:
+    """Outputs of the same example beside each other; the script fills it in."""
+    total, here = len(report.get("examples") or []), len(examples.kept(report))
+    if not total:
+        return None
+    left = f"{here:,} of {total:,} are on this page, evenly taken over the kinds; all are in report.json."
+    pick = lambda name, label: element("label", label, element("select", id=name), class_="pick")  # noqa: E731
+    steps = [
+        element("button", label, type="button", id=name)
+        for name, label in (("previous", "← previous"), ("next", "next →"))
+    ]
+    told = "Example; the left and right arrow keys change it"
+    off = (
+        "Choosing examples needs a script, which is off. The findings, the tables and the charts are complete without "
+        "it; the examples are in report.json beside this page."
+    )
+    return element(
+        "section",
+        element("h2", "Examples side by side"),
+        element("p", left, class_="key") if here < total else None,
+        element("noscript", element("p", off, class_="notice")),
+        element(
+            "div",
+            [pick("group", "Kind"), pick("example", "Example"), pick("seed", "Seed")],
+            element("div", steps, class_="steps"),
+            class_="tools scripted",
+        ),
+        element("div", id="stage", tabindex=0, role="region", aria_label=told, class_="scripted"),
+        id="examples",
+    )
+
+
+def contenders(report: Report, look: Looks) -> Html:
+    """Every contender in full: its settings, why it failed, what was tried in tuning."""
+    items = []
+    split = (report.get("tuning") or {}).get("split") or "validation"
+    for index, contender in enumerate(report["contenders"]):
+        said = [
+            "the baseline" if contender.get("baseline") else "",
+            "lossless: the same law as plain decoding" if contender.get("lossless") else "",
+            contender.get("note") or "",
+        ]
+        aside = "; ".join(part for part in said if part)
+        reasons = [element("li", element("bdi", reason)) for reason in wording.failures(contender)]
+        items.append(
+            element(
+                "li",
+                element("h3", _marker(look[contender["name"]]), element("bdi", contender["name"])),
+                element("p", element("code", _breakable(contender.get("config") or contender["name"]))),
+                element("p", element("bdi", aside), class_="aside") if aside else None,
+                element("ul", reasons, class_="reasons") if reasons else None,
+                _tuned(contender, split),
+                data_contender=index,
+            )
+        )
+    return element("section", element("h2", "Contenders in full"), _list(items, "contenders"), id="contenders")
+
+
+def provenance(report: Report) -> Html:
+    """The command that repeats it, and everything a number needs beside it."""
+    again = None
+    if report.get("command"):
+        again = element(
+            "div",
+            element("pre", element("code", report["command"], id="command"), tabindex=0, aria_label="The command"),
+            element("button", "copy", type="button", id="copy", class_="scripted"),
+            class_="command",
+        )
+    return element(
+        "section",
+        element("h2", "Repeat it"),
+        again,
+        element("h3", "Provenance"),
+        element("dl", _definitions(columns.provenance(report)), class_="provenance"),
+        id="provenance",
+    )
+
+
+def _finding(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> Html:
+    least = wording.detectable(pair, measure)
+    return element(
+        "li",
+        _verdict(pair.get("verdict")),
+        element(
+            "span",
+            element("bdi", wording.claim(pair, measure)),
+            element("span", element("bdi", least), class_="aside") if least else None,
+            class_="claim",
+        ),
+        element(
+            "span",
+            element("b", element("bdi", wording.figures(pair, measure))),
+            element("span", wording.p_value(pair.get("p_holm")), class_="aside"),
+            class_="figures",
+        ),
+    )
+
+
+def _row(
+    index: int,
+    contender: Mapping[str, Any],
+    shown: Sequence[Column],
+    judged: Mapping[tuple[str, str], str],
+    look: Looks,
+) -> Html:
+    name, note = contender["name"], contender.get("note") or ""
+    absent = not contender.get("measures") and not contender.get("spent")
+    badges = [word for word in ("baseline", "lossless") if contender.get(word)]
+    config = contender.get("config") or ""
+    head = element(
+        "th",
+        element("span", _marker(look[name]), element("bdi", _breakable(name)), class_="name"),
+        [element("span", badge, class_="badge") for badge in badges],
+        element("span", element("bdi", note), class_="badge warn") if note and not absent else None,
+        element("code", _breakable(config), class_="config", title=config) if config not in ("", name) else None,
+        scope="row",
+        data_value=name,
+    )
+    if absent:
+        cells = [element("td", element("bdi", note or "no result"), colspan=len(shown), class_="absent")]
+    else:
+        cells = [_cell(column, contender, judged.get((name, column.name))) for column in shown]
+    return element("tr", head, cells, data_contender=index)
+
+
+def _cell(column: Column, contender: Mapping[str, Any], verdict: str | None) -> Html:
+    main, ends = column.cell(contender)
+    if not column.quality:
+        return element("td", main, data_value=column.value(contender))
+    glyph = None
+    if verdict:
+        told = {"title": verdict, "role": "img", "aria_label": verdict}
+        glyph = element("span", wording.GLYPHS[verdict], class_=f"glyph {_class(verdict)}", **told)
+    return element(
+        "td",
+        element("span", glyph, main, class_="main"),
+        element("span", ends, class_="aside") if ends else None,
+        _bar(column, contender),
+        data_value=column.value(contender),
+    )
+
+
+def _bar(column: Column, contender: Mapping[str, Any]) -> Html | None:
+    """The interval of one cell on the common scale of its column; the baseline's mean is an upright tick."""
+    value, (low, high) = column.value(contender), column.ends_of_scale
+    if value is None or high <= low:
+        return None
+    place = lambda x: f"{4 + 80 * (x - low) / (high - low):.1f}"  # noqa: E731
+    ends, base = column.ends(contender), column.baseline
+    return element(
+        "svg",
+        element("path", class_="axis", d="M4 5H84"),
+        element("path", class_="base", d=f"M{place(base)} 0V10") if base is not None else None,
+        element("path", class_="ends", d=f"M{place(ends[0])} 5H{place(ends[1])}") if ends else None,
+        element("circle", cx=place(value), cy=5, r=3.2),
+        class_="mini",
+        viewBox="0 0 88 10",
+        aria_hidden="true",
+    )
+
+
+def _sorting_head(index: int, title: str, asides: Sequence[str], best_first: str) -> Html:
+    """A heading that sorts: a button, so that the keyboard reaches it."""
+    arrow = element("span", class_="arrow", aria_hidden="true")
+    button = element("button", arrow, title, type="button", data_column=index, data_first=best_first)
+    extra = [element("span", aside, class_="aside") for aside in asides if aside]
+    return element("th", button, extra, scope="col", aria_sort="none", class_="number" if index else None)
+
+
+def _chart(
+    name_and_title: tuple[str, str],
+    told: str,
+    choices: Sequence[tuple[str, str, Mapping[str, str]]],
+    draw: Any,
+    after: Html | None = None,
+) -> Chart | None:
+    """``choices`` are radio groups (group, legend, {value: label}); ``draw(width, *values)`` makes one drawing."""
+    name, title = name_and_title
+    figures, rules, used = [], [], [set() for _ in choices]
+    for at, values in _product([options for _, _, options in choices]):
+        wide, narrow = draw(charts.WIDE, *values), draw(charts.NARROW, *values)
+        if wide is None or narrow is None:
+            continue
+        for seen, place in zip(used, at, strict=True):
+            seen.add(place)
+        mark = "-".join(map(str, at))
+        both = element("div", wide, class_="wide"), element("div", narrow, class_="narrow")
+        figures.append(element("figure", both, class_="pane", data_pane=mark))
+        chosen = "".join(
+            f':has([name="{group}"][value="{place}"]:checked)' for (group, *_), place in zip(choices, at, strict=True)
+        )
+        rules.append(f'#{name}{chosen} [data-pane="{mark}"]{{display:block}}\n')
+    if not figures:
+        return None
+    sets = [
+        _radios(group, legend, options, seen)
+        for (group, legend, options), seen in zip(choices, used, strict=True)
+    ]  # fmt: skip
+    section = element(
+        "section",
+        element("h2", element("bdi", title)),
+        element("div", sets, class_="choices"),
+        figures,
+        element("p", element("bdi", told), class_="key"),
+        after,
+        id=name,
+        class_="chart",
+    )
+    return Chart(section, "".join(rules))
+
+
+def _product(options: Sequence[Mapping[str, str]]) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
+    """Every choice of one value per group: (places, values)."""
+    found: list[tuple[tuple[int, ...], tuple[str, ...]]] = [((), ())]
+    for group in options:
+        found = [((*at, i), (*values, value)) for at, values in found for i, value in enumerate(group)]
+    return found
+
+
+def _radios(group: str, legend: str, options: Mapping[str, str], used: set[int]) -> Html:
+    labels = [
+        element(
+            "label",
+            element("input", type="radio", name=group, value=place, checked=place == min(used)),
+            element("span", label),
+        )
+        for place, label in enumerate(options.values())
+        if place in used
+    ]
+    return element("fieldset", element("legend", legend), labels, class_="segments", hidden=len(used) < 2)
+
+
+def _pairs(report: Report) -> Html | None:
+    rows = []
+    for pair, measure in columns.judged(report):
+        scale = wording.pair_scale(pair)
+        numbers = [
+            scale(pair.get("difference"), sign=True),
+            wording.interval(pair.get("low"), pair.get("high"), scale, sign=True) or "—",
+            *(wording.p_value(pair.get(p)).removeprefix("p ").removeprefix("= ") or "—" for p in ("p", "p_holm")),
+            scale(pair.get("detectable")),
+            columns.counted(pair),
+        ]
+        rows.append(
+            element(
+                "tr",
+                element("th", element("bdi", pair["a"]), " − ", element("bdi", pair["b"]), scope="row"),
+                element("td", element("bdi", measure.get("title") or measure["name"])),
+                element("td", _verdict(pair.get("verdict"))),
+                [element("td", number, class_="number") for number in numbers],
+                element("td", element("bdi", ", ".join(str(pair[k]) for k in ("method", "test") if pair.get(k)))),
+            )
+        )
+    if not rows:
+        return None
+    words, figures = (
+        ("pair", "measure", "verdict"),
+        ("difference", "interval", "p", "p (Holm)", "detectable", "n (clusters)"),
+    )
+    heads = [element("th", word, scope="col") for word in words]
+    heads += [element("th", word, scope="col", class_="number") for word in figures]
+    heads.append(element("th", "method", scope="col"))
+    table = element("table", element("thead", element("tr", heads)), element("tbody", rows))
+    return element("details", element("summary", "All figures of the differences"), _scrolling(table, "Differences"))
+
+
+def _group_table(report: Report, measure: Mapping[str, Any], names: Sequence[str], look: Looks) -> Html | None:
+    means = [
+        [((contender.get("by_group") or {}).get(group) or {}).get(measure["name"]) for group in names]
+        for contender in report["contenders"]
+    ]
+    scale = wording.measure_scale([mean for row in means for mean in row])
+    rows = []
+    for index, (contender, row) in enumerate(zip(report["contenders"], means, strict=True)):
+        if any(wording.finite(mean) is not None for mean in row):
+            who = element(
+                "span", _marker(look[contender["name"]]), element("bdi", _breakable(contender["name"])), class_="name"
+            )
+            numbers = [element("td", scale(mean), class_="number") for mean in row]
+            rows.append(element("tr", element("th", who, scope="row"), numbers, data_contender=index))
+    if not rows:
+        return None
+    title = measure.get("title") or measure["name"]
+    aside = ", ".join(part for part in (measure.get("unit"), wording.direction(measure)) if part)
+    heads = [element("td"), *(element("th", element("bdi", name), scope="col", class_="number") for name in names)]
+    caption = element("caption", element("bdi", title), element("span", aside, class_="aside"))
+    table = element("table", caption, element("thead", element("tr", heads)), element("tbody", rows))
+    return _scrolling(table, f"{title} by kind")
+
+
+def _tuned(contender: Mapping[str, Any], split: str) -> Html | None:
+    tried = contender.get("tuned") or []
+    if not tried:
+        return None
+    scale = wording.measure_scale([trial.get("value") for trial in tried])
+    rows = [
+        element(
+            "tr",
+            element("td", element("code", _breakable(trial.get("config", "")))),
+            element("td", scale(trial.get("value")), class_="number"),
+            element("td", "chosen" if trial.get("chosen") else ""),
+        )
+        for trial in tried
+    ]
+    table = element("table", element("tbody", rows))
+    told = f"{len(tried)} tuning trials on the {split} split"
+    return element("details", element("summary", told), _scrolling(table, "Tuning trials"))
+
+
+def _definitions(rows: Sequence[tuple[str, str]]) -> list[Html]:
+    return [
+        element("div", element("dt", element("bdi", name)), element("dd", element("bdi", value)))
+        for name, value in rows
+    ]
+
+
+def _list(items: Sequence[Html], name: str) -> Html:
+    return element("ul", items, class_=name)
+
+
+def _scrolling(table: Html, label: str) -> Html:
+    """A table that scrolls by itself where it is too wide, also from the keyboard."""
+    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
+
+
+def _marker(look: Look) -> Html:
+    """The contender's marker, as in the charts."""
+    outline = element("path", fill=look.colour, d=_OUTLINES[look.shape])
+    return element("svg", outline, class_="marker", viewBox="0 0 12 12", aria_hidden="true")
+
+
+def _verdict(verdict: str | None) -> Html:
+    glyph = element("span", wording.GLYPHS.get(verdict or "", "·"), aria_hidden="true")
+    return element("span", glyph, " ", verdict or "no verdict", class_=f"verdict {_class(verdict)}")
+
+
+def _class(verdict: str | None) -> str:
+    return {wording.SUPPORTED: "good", wording.CONTRADICTED: "bad"}.get(verdict or "", "same")
+
+
+def _breakable(text: str) -> Html:
+    """A name or configuration that may wrap behind its punctuation rather than within a word."""
+    return join([[piece, element("wbr")] for piece in re.split(r"(?<=[(,=_])", str(text))])
