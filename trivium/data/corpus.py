@@ -15,19 +15,16 @@ SUFFIXES = (".txt", ".md", ".rst", ".py")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents by split. Raises ValueError where a split is empty or unnamed."""
+    """Documents by split. Taking a split that is empty or not there raises ValueError."""
 
     name: str
     splits: Mapping[str, Sequence[str]]
 
-    def __post_init__(self) -> None:
-        for split, documents in self.splits.items():
-            if not documents:
-                raise ValueError(f"the {split} split of {self.name} is empty; give more documents or larger shares")
-
     def __getitem__(self, split: str) -> Sequence[str]:
         if split not in self.splits:
             raise ValueError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
+        if not self.splits[split]:
+            raise ValueError(f"the {split} split of {self.name} is empty; give more documents or larger shares")
         return self.splits[split]
 
     @cached_property

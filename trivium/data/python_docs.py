@@ -1,41 +1,50 @@
-"""The documentation and the code of the running Python's standard library, read where they lie."""
+"""The documentation and the code of the running Python, read where they lie."""
 
 import ast
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from trivium.data.corpus import Corpus
 
+SHORTEST = 200
+"""Characters below which a document is left out."""
+
 
 def python_docs(*, validation: float = 0.05, test: float = 0.05) -> Corpus:
-    """English prose: the docstrings of each module of the standard library, joined to one document a module.
+    """English prose: the pages of the language reference that come with Python, and for each module at the top of the
+    standard library its docstrings, joined to one document.
 
     What it holds depends on the Python that runs; ``Corpus.sha256`` tells two of them apart.
     """
-    documents = (_prose(path) for path in _modules())
-    return Corpus.split(
-        _name("docs"), (text for text in documents if len(text) >= 200), validation=validation, test=test
-    )
+    return _corpus("docs", [*_reference(), *map(_prose, _modules("*.py"))], validation, test)
 
 
 def python_code(*, validation: float = 0.05, test: float = 0.05) -> Corpus:
     """Python code: each module of the standard library as a document."""
-    documents = (_text(path) for path in _modules())
-    return Corpus.split(
-        _name("code"), (text for text in documents if len(text) >= 200), validation=validation, test=test
-    )
+    return _corpus("code", map(_text, _modules("**/*.py")), validation, test)
 
 
-def _name(what: str) -> str:
-    return f"python-{sys.version_info.major}.{sys.version_info.minor}-{what}"
+def _corpus(what: str, documents: Iterable[str], validation: float, test: float) -> Corpus:
+    name = f"python-{sys.version_info.major}.{sys.version_info.minor}-{what}"
+    kept = (text for text in documents if len(text) >= SHORTEST)
+    return Corpus.split(name, kept, validation=validation, test=test)
 
 
-def _modules() -> Iterator[Path]:
+def _reference() -> Iterator[str]:
+    """The pages that ``help()`` shows; a Python built without them has none."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        return
+    yield from (topics[name] for name in sorted(topics))
+
+
+def _modules(pattern: str) -> Iterator[Path]:
     root = Path(sysconfig.get_path("stdlib"))
-    left_out = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"}
-    for path in sorted(root.rglob("*.py")):
+    left_out = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "pydoc_data", "__pycache__"}
+    for path in sorted(root.glob(pattern)):
         if not left_out.intersection(path.relative_to(root).parts):
             yield path
 
@@ -49,9 +58,17 @@ def _text(path: Path) -> str:
 
 def _prose(path: Path) -> str:
     try:
-        tree = ast.parse(_text(path))
+        module = ast.parse(_text(path))
     except SyntaxError:
         return ""
-    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, holders))
+    found = (ast.get_docstring(node) for node in (module, *_defined(module)))
     return "\n\n".join(text for text in found if text and len(text) >= 40)
+
+
+def _defined(holder: ast.Module | ast.ClassDef) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Classes with their methods, and functions, in the order of the source."""
+    for node in holder.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _defined(node)

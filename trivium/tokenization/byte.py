@@ -32,7 +32,9 @@ class ByteTokenizer:
 
     def bytes_of(self, id: int) -> bytes:
         if not 0 <= id < self.vocab_size:
-            raise ValueError(f"token id {id} is outside the byte vocabulary of {self.vocab_size} (0 to {self.vocab_size - 1})")
+            raise ValueError(
+                f"token id {id} is outside the byte vocabulary of {self.vocab_size} (0 to {self.vocab_size - 1})"
+            )
         return bytes([id]) if id < 256 else b""
 
     def save(self, folder: str | Path) -> None:

@@ -28,7 +28,8 @@ class HuggingFaceTokenizer:
 
     ``encode`` adds no special tokens but reads those that are spelt in the text, as chat templates need. ``decode``
     joins the bytes of the tokens, special ones left out, so that decoding in pieces equals decoding at once; halves of
-    a character show as U+FFFD. A tokenizer that puts a space before every text (Llama 2) gives that space back.
+    a character show as U+FFFD. Text comes back as it was, but for what the tokenizer itself drops: sentencepiece spells the
+    space as U+2581, so that this character turns into a space, and Llama 2 puts a space before every text.
     """
 
     def __init__(self, inner: Any) -> None:
@@ -46,7 +47,9 @@ class HuggingFaceTokenizer:
 
     def bytes_of(self, id: int) -> bytes:
         if not 0 <= id < self.vocab_size:
-            raise ValueError(f"token id {id} is outside the vocabulary of {self.vocab_size} (0 to {self.vocab_size - 1})")
+            raise ValueError(
+                f"token id {id} is outside the vocabulary of {self.vocab_size} (0 to {self.vocab_size - 1})"
+            )
         return self._bytes[id]
 
     @cached_property
