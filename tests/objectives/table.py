@@ -2,7 +2,6 @@
 
 import contextlib
 
-import torch
 from torch import nn
 
 from trivium.core.protocols import LanguageModel, LMOutput

@@ -54,7 +54,8 @@ def test_a_row_counts_as_alone_and_padding_not_at_all(name):
     alone = []
     for row in range(3):
         real = batch.mask[row]
-        alone.append(loss_of(name, model, Batch(batch.ids[row : row + 1, real], None, batch.segments[row : row + 1, real])))
+        ids, segments = batch.ids[row, real][None], batch.segments[row, real][None]
+        alone.append(loss_of(name, model, Batch(ids, None, segments)))
     torch.testing.assert_close(whole.total, sum(loss.total for loss in alone))
     assert whole.count == sum(loss.count for loss in alone)
 

@@ -64,7 +64,7 @@ class _CrossEntropySum(torch.autograd.Function):
 
 
 def _clear(x: Tensor, ignored: Tensor) -> None:
-    """Zero the ignored rows in place; on a CPU without a pass over the others, elsewhere without waiting for a count."""
+    """Zero the ignored rows in place; on a CPU without touching the others, elsewhere without waiting for a count."""
     if x.device.type == "cpu":
         x.index_fill_(0, ignored.nonzero()[:, 0], 0.0)
     else:

@@ -124,7 +124,14 @@ def read(path: Path) -> Checkpoint:
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, shared ones once; references, not copies."""
+    """Parameters and persistent buffers by name, shared ones once: whole, detached, on the CPU.
+
+    From a model that is sharded they are gathered, so all processes must call it.
+    """
+    return {name: gathered(tensor).detach().cpu() for name, tensor in _own(model).items()}
+
+
+def _own(model: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -141,8 +148,7 @@ def collect(step: int, model: nn.Module, optimizer: torch.optim.Optimizer, facts
         for name, parameter in model.named_parameters()
         for key, value in sorted(optimizer.state.get(parameter, {}).items())
     }
-    weights = {name: gathered(tensor).detach().cpu() for name, tensor in tensors_of(model).items()}
-    return Checkpoint(step, weights, moments, facts)
+    return Checkpoint(step, tensors_of(model), moments, facts)
 
 
 def restore(checkpoint: Checkpoint | None, model: nn.Module, optimizer: torch.optim.Optimizer, world: World) -> None:
@@ -150,7 +156,7 @@ def restore(checkpoint: Checkpoint | None, model: nn.Module, optimizer: torch.op
 
     Raises BrokenModel where names or shapes differ from the model's.
     """
-    own = tensors_of(model)
+    own = _own(model)
     first = checkpoint if checkpoint is not None else Checkpoint(0, {}, {})
     shapes = world.lead(lambda: {name: list(value.shape) for name, value in first.weights.items()})
     if shapes != {name: list(tensor.shape) for name, tensor in own.items()}:
