@@ -87,23 +87,20 @@ def visible_attention(taps: Mapping[str, nn.Identity]) -> Callable[..., tuple[Te
             if more.get(name) is not None:
                 raise NotOffered(f"this model's attention has {name!r}; its weights cannot be shown")
         groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+        wide = torch.promote_types(torch.float32, query.dtype)  # as the fused kernels reckon
+        key, value = (x.repeat_interleave(groups, 1).to(wide) for x in (key, value))
+        scores = query.to(wide) @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         layer = f"blocks.{module.layer_idx}.attn"
         scores = taps[f"{layer}.scores"](scores)
-        if attention_mask is not None:
-            least = torch.finfo(scores.dtype).min
-            scores = (
-                scores.masked_fill(~attention_mask, least)
-                if attention_mask.dtype == torch.bool
-                else scores + attention_mask
-            )
-        wide = torch.promote_types(torch.float32, query.dtype)
-        weights = taps[f"{layer}.weights"](scores.softmax(-1, dtype=wide).to(query.dtype))
+        if attention_mask is not None and attention_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attention_mask, torch.finfo(wide).min)
+        elif attention_mask is not None:
+            scores = scores + attention_mask
+        weights = taps[f"{layer}.weights"](scores.softmax(-1))
         dropped = nn.functional.dropout(weights, dropout, module.training)
-        return (dropped @ value).transpose(1, 2).contiguous(), weights
+        return (dropped @ value).to(query.dtype).transpose(1, 2).contiguous(), weights
 
     return attend
 

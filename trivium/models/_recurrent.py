@@ -33,10 +33,6 @@ def recur(
     given = embeds if ids is None else ids
     assert given is not None
     batch, time = given.shape[:2]
-    if mask is not None and mask.ndim == 4:
-        raise NotOffered(
-            "a 4-D mask needs 'tree', which this model lacks: its memory is one state, not a list of tokens"
-        )
     if state is not None and not isinstance(state, RecurrentState):
         raise TypeError(f"this model goes on from its own RecurrentState, not from a {type(state).__name__}")
     mask = model.needed(mask)

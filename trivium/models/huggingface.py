@@ -131,6 +131,10 @@ class HuggingFaceModel(Sited, LanguageModel):
         given = ids if ids is not None else embeds
         assert given is not None
         check_shapes(given, mask, positions, segments, state)
+        if (state is not None or keep_state) and "state" in self.refused:
+            raise NotOffered(f"this model keeps no state: {self.refused['state']}")
+        if mask is not None and mask.ndim == 4 and "tree" in self.refused:
+            raise NotOffered(f"a 4-D mask needs 'tree', which this model lacks: {self.refused['tree']}")
         self.rows = given.shape[0]
         if self.watched:  # the site 'embed' is passed whether embeddings are looked up or given
             ids, embeds = None, self.parts.embed_tap(embeds if ids is None else self.embed(ids))

@@ -107,16 +107,18 @@ class Site:
 
         def change(whole: Tensor) -> Tensor:
             part = whole if self.view is None else self.view.read(whole)
+            traced = self.view is not None and torch.is_grad_enabled() and whole.requires_grad
+            if traced and self.shared:
+                part = part.clone()  # else changing the whole would change the part's history, too
             new = edit(part)
-            if new is part:
+            if new is part and not traced:
                 return whole
             if not isinstance(new, Tensor) or new.shape != part.shape:
                 got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
-                raise ValueError(
-                    f"the edit at {name!r} must return a tensor of shape {tuple(part.shape)}, it returned {got}"
-                )
-            new = new.to(whole.dtype)
-            changed = new if self.view is None else self.view.write(whole, new)
+                expected = f"a tensor of shape {tuple(part.shape)}"
+                raise ValueError(f"the edit at {name!r} must return {expected}, it returned {got}")
+            # A seen part is put back even if unchanged where gradients are wanted: they must pass through it.
+            changed = new.to(whole.dtype) if self.view is None else self.view.write(whole, new.to(whole.dtype))
             return whole.copy_(changed) if self.shared else changed
 
         def after(module: nn.Module, args: Any, output: Any) -> Any:
@@ -208,6 +210,4 @@ class Sited:
     def _insist(what: str, missed: list[str]) -> None:
         if missed:
             names = ", ".join(repr(name) for name in missed)
-            raise RuntimeError(
-                f"the {what} at {names} never ran: no pass inside the block went through it; call the model inside the block"
-            )
+            raise RuntimeError(f"the {what} at {names} never ran: no pass inside the block went through it")
