@@ -155,9 +155,10 @@ class TriviumForCausalLM(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(loss=loss, logits=out.logits, past_key_values=cache)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Initial values by name and seed for what was not loaded; called by transformers for every module."""
-        if module is self.model:
-            initialise(self.model, 0, keep=lambda parameter: getattr(parameter, "_is_hf_initialized", False))
+        """Initial values, by name and seed, for what was not loaded; transformers calls this for each module."""
+        own = {id(p) for p in module.parameters(recurse=False) if not getattr(p, "_is_hf_initialized", False)}
+        if own:
+            initialise(self.model, 0, keep=lambda parameter: id(parameter) not in own)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.embedding
