@@ -1,9 +1,9 @@
-"""Attributions as HTML: one self-contained page, or a fragment for a page of somebody else's.
+"""Attributions as HTML: one self-contained page, and a fragment for a page of somebody else's.
 
 Each explainer is one row: the prompt as running text, over each token a bar that rises where the token raised the
 prediction and hangs where it lowered it, and under it the same as a tint. Bars make it readable without colour, the
-table holds every number, and nothing is fetched. Scores reach the markup as classes only, so that a page which forbids
-inline styles and scripts can hold the fragment.
+table holds every number, and nothing is fetched. In the page, scores reach the markup as classes only and style and
+script are pinned by their hashes, so that nothing a model wrote can run.
 """
 
 import base64
@@ -18,15 +18,17 @@ from trivium.attribution._tokens import direction, shown
 from trivium.core.nouns import Attribution
 from trivium.core.protocols import Tokenizer
 
+_HUES = ("light-dark(#c2410c,#fb923c)", "light-dark(#1d4ed8,#60a5fa)")
+"""Raises, lowers."""
 STEPS = 20
 """Heights of a bar, and depths of a tint, that are told apart."""
 
 _LOOK = """
-.ta{--ta-up:light-dark(#c2410c,#fb923c);--ta-down:light-dark(#1d4ed8,#60a5fa);--ta-ink:light-dark(#1c1917,#f5f5f4);
+.ta{--ta-up:UP;--ta-down:DOWN;--ta-ink:light-dark(#1c1917,#f5f5f4);
 --ta-dim:light-dark(#57534e,#a8a29e);--ta-line:light-dark(#d6d3d1,#44403c);--ta-paper:light-dark(#fffdfa,#1b1a19);
 --ta-unit:2.1px;color:var(--ta-ink);font:1rem/1.45 system-ui,sans-serif;min-width:0}
 .ta *{box-sizing:border-box}
-.ta p{margin:0 0 .5rem}
+.ta p{margin:0 0 .6rem}
 .ta .ta-dim{color:var(--ta-dim);font-size:.85rem}
 .ta-row{position:relative;background:var(--ta-paper);border:1px solid var(--ta-line);border-radius:.6rem;
 padding:.7rem .9rem .8rem;margin:0 0 .8rem;min-width:0}
@@ -50,7 +52,7 @@ background:var(--ta-hue);print-color-adjust:exact}
 print-color-adjust:exact;white-space:pre-wrap;line-height:1.3}
 .ta-up>.ta-word,.ta-down>.ta-word,.ta td.ta-up,.ta td.ta-down{
 background:color-mix(in oklab,var(--ta-hue) calc(var(--ta-n) * 2.2%),transparent)}
-.ta-space{color:var(--ta-dim)}
+.ta-space{color:var(--ta-dim)}.ta-up .ta-space,.ta-down .ta-space{color:inherit}
 .ta-token:hover>.ta-word,.ta-token:focus>.ta-word,.ta-token.ta-same>.ta-word{box-shadow:0 0 0 2px var(--ta-ink)}
 .ta-token:focus{outline:none}
 .ta-target{align-self:flex-end;padding:.08rem .5rem .12rem;margin-inline-start:.5rem;border:1px dashed var(--ta-dim);
@@ -65,20 +67,18 @@ overflow-wrap:anywhere;font-variant-numeric:tabular-nums;visibility:hidden;point
 .ta-scale{display:inline-block;width:9rem;height:.7rem;border-radius:.2rem;border:1px solid var(--ta-line);
 background:linear-gradient(to right,var(--ta-down),var(--ta-paper),var(--ta-up));print-color-adjust:exact}
 .ta-more{margin:.2rem 0 0}.ta-more>summary{cursor:pointer;color:var(--ta-dim);font-size:.9rem;padding:.2rem 0}
-.ta-scroll{overflow-x:auto;max-width:100%}
+.ta-scroll{overflow-x:auto;max-width:100%;margin:0 0 .8rem}
 .ta table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
-.ta caption{text-align:start;color:var(--ta-dim);padding:.2rem 0 .4rem;font-size:.85rem}
 .ta th,.ta td{padding:.18rem .7rem;border-bottom:1px solid var(--ta-line);text-align:end;vertical-align:baseline}
 .ta th{font-weight:600}
-.ta tbody th{font-weight:400;text-align:start;overflow-wrap:anywhere;min-width:6rem;max-width:22rem}
+.ta tbody th{font-weight:400;text-align:start;overflow-wrap:anywhere;min-width:3.5rem;max-width:22rem}
 .ta thead th:nth-child(2){text-align:start}.ta thead th::first-letter{text-transform:uppercase}
 .ta tr.ta-same>*{box-shadow:inset 0 -2px var(--ta-ink)}
 @media (max-width:36rem){.ta-row{padding:.6rem .6rem .7rem}.ta th,.ta td{padding:.18rem .4rem}}
 """
-STYLE = _LOOK + "".join(
+_STYLE = _LOOK.replace("UP", _HUES[0]).replace("DOWN", _HUES[1]) + "".join(
     f".ta-n{n}{{--ta-n:{n}}}.ta-top{n}{{--ta-top:{n}}}.ta-deep{n}{{--ta-deep:{n}}}\n" for n in range(STEPS + 1)
 )
-"""The style sheet of the fragment; every rule begins with a class of its own."""
 
 _PAGE_STYLE = """
 :root{color-scheme:light dark;background:light-dark(#faf8f5,#121110)}
@@ -118,51 +118,49 @@ rows.forEach((row, r) => row.forEach((token, i) => {
 
 def to_html(attributions: Attribution | Sequence[Attribution], tokenizer: Tokenizer, title: str = "Attribution") -> str:
     """One page that needs nothing else: attributions of one prompt, a row each. Arrow keys walk the tokens."""
+    made = _one_prompt(attributions)
+    tokens = shown(tokenizer, made[0].ids.tolist())
+    targets = list(dict.fromkeys(explained(one.target, tokenizer) for one in made))
     name = escape(plain(title) if title.strip() else "Attribution")
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src {_hashed(_PAGE_STYLE)} {_hashed(STYLE)}; script-src {_hashed(_SCRIPT)}"
+        f"style-src {_hashed(_PAGE_STYLE)} {_hashed(_STYLE)}; script-src {_hashed(_SCRIPT)}"
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<link rel="icon" href="data:,">\n<title>{name}</title>\n<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n'
-        f"<main>\n<h1>{name}</h1>\n{fragment(attributions, tokenizer, table='open')}\n"
+        f'<link rel="icon" href="data:,">\n<title>{name}</title>\n'
+        f"<style>{_PAGE_STYLE}</style>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f'<main class="ta">\n<h1>{name}</h1>\n'
+        f"<p>What raised and what lowered the {escape(', and the '.join(targets))}</p>\n"
+        f"{''.join(_row(one, tokens, tokenizer) for one in made)}\n"
+        '<p class="ta-key"><span>lowers</span><span class="ta-scale" role="img" aria-label="a scale from blue, lowers, '
+        'over nothing to orange, raises"></span><span>raises the prediction; every row is scaled to its own largest '
+        f"score</span></p>\n{_table(made, tokens)}\n"
         '<p class="ta-dim">Move over a token, or reach the text with Tab and walk it with the arrow keys.</p>\n'
         f'</main>\n<div class="said" aria-live="polite"></div>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n'
     )
 
 
-def fragment(
-    attributions: Attribution | Sequence[Attribution],
-    tokenizer: Tokenizer,
-    *,
-    table: str = "closed",
-    style: bool = True,
-) -> str:
-    """The same as a piece of HTML without script: rows, a legend, and a table of every number.
+def fragment(attributions: Attribution | Sequence[Attribution], tokenizer: Tokenizer) -> str:
+    """The rows alone, for a page of somebody else's: no script, no style sheet, no classes and no requests.
 
-    ``style=False`` leaves the style sheet to a page that holds many fragments and has ``STYLE`` once.
+    Everything is said in inline styles with colours that follow the page's light or dark scheme, so a page that takes
+    over only tags and a few style properties shows the same picture. Numbers are told on hover, the strongest beside.
     """
+    made = _one_prompt(attributions)
+    tokens = shown(tokenizer, made[0].ids.tolist())
+    return "".join(_inline_row(one, tokens, tokenizer) for one in made)
+
+
+def _one_prompt(attributions: Attribution | Sequence[Attribution]) -> list[Attribution]:
     made = [attributions] if isinstance(attributions, Attribution) else list(attributions)
     if not made:
         raise ValueError("there is no attribution to show; give at least one")
-    for other in made[1:]:
-        if not torch.equal(other.ids.cpu(), made[0].ids.cpu()):
-            raise ValueError("attributions side by side must explain the same prompt; their ids differ")
-    tokens = shown(tokenizer, made[0].ids.tolist())
-    targets = list(dict.fromkeys(explained(one.target, tokenizer) for one in made))
-    parts = [
-        f"<style>{STYLE}</style>" if style else "",
-        f'<p class="ta-what">What raised and what lowered the {escape(", and the ".join(targets))}</p>',
-        *(_row(one, tokens, tokenizer) for one in made),
-        '<p class="ta-key"><span>lowers</span><span class="ta-scale" role="img" aria-label="a scale from blue, lowers, '
-        'over nothing to orange, raises"></span><span>raises the prediction; every row is scaled to its own largest '
-        "score</span></p>",
-        _table(made, tokens, open=table == "open"),
-    ]
-    return f'<div class="ta">{"".join(parts)}</div>'
+    if any(not torch.equal(other.ids.cpu(), made[0].ids.cpu()) for other in made[1:]):
+        raise ValueError("attributions side by side must explain the same prompt; their ids differ")
+    return made
 
 
 def _row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> str:
@@ -178,19 +176,49 @@ def _row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> s
         )
     target = shown(tokenizer, [attribution.target.token])[0]
     told = "".join(
-        f"<span{' class=ta-warn' if (name, value) == ('converged', 'no') else ''}>{escape(name)} {escape(value)}</span>"
+        f"<span{' class=ta-warn' if name == 'not converged' else ''}>{escape(name)} {escape(value)}</span>"
         for name, value in facts(attribution)
     )
-    name = escape(plain(attribution.method))
+    name, fullest = escape(plain(attribution.method)), numerals(attribution)[attribution.top(1)[0]]
     return (
         f'<section class="ta-row" aria-label="{name}"><div class="ta-head"><span class="ta-name">{name}</span>'
-        f'<span class="ta-head ta-dim">{told}<span>full height {numerals(attribution)[attribution.top(1)[0]]}</span></span></div>'
+        f'<span class="ta-head ta-dim">{told}<span>full height {fullest}</span></span></div>'
         f'<div class="ta-text ta-top{top} ta-deep{deep}" dir="{direction("".join(tokens))}">{"".join(cells)}'
         f'<span class="ta-target">→ <bdi>{_marked(target)}</bdi></span></div></section>'
     )
 
 
-def _table(made: list[Attribution], tokens: list[str], *, open: bool) -> str:
+def _inline_row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> str:
+    shares, numbers = relative(attribution), numerals(attribution)
+    top, deep = _step(max(*shares, 0.0)) * 2, _step(-min(*shares, 0.0)) * 2  # pixels above and below the line
+    cells = []
+    for place, (token, share, number) in enumerate(zip(tokens, shares, numbers, strict=True)):
+        hue, height = _HUES[share < 0], _step(abs(share)) * 2
+        up, down = (height, 0) if share > 0 else (0, height)
+        bars = "".join(
+            f'<span style="display:block;height:{pixels}px{f";background:{hue}" if inked else ""}"></span>'
+            for pixels, inked in ((top - up, False), (up, True), (down, True), (deep - down, False))
+            if pixels
+        )
+        tint = f"background:color-mix(in oklab,{hue} {height}%,transparent);" if height else ""
+        cells.append(
+            f'<span title="{escape(f"{quoted(token)} {number}, position {place}")}" '
+            f'style="display:inline-block;overflow-wrap:anywhere">{bars}'
+            f'<bdi style="display:block;{tint}padding:0 .18em;border-radius:.2em">{_marked(token)}</bdi></span>'
+            + ("<br>" if "↵" in token else "")
+        )
+    best = ", ".join(f"{quoted(tokens[place])} {numbers[place]}" for place in attribution.top(3))
+    told = "; ".join(f"{name} {value}".strip() for name, value in facts(attribution))
+    return (
+        f'<div role="group" aria-label="{escape(plain(attribution.method))}" style="margin:0 0 .8em">'
+        f'<p style="margin:0"><b>{escape(plain(attribution.method))}</b> '
+        f"<small>{escape(explained(attribution.target, tokenizer))}; {escape(told)}</small></p>"
+        f'<p dir="{direction("".join(tokens))}" style="margin:.3em 0;line-height:1.4">{"".join(cells)}</p>'
+        f'<p style="margin:0"><small>strongest: {escape(best)}</small></p></div>'
+    )
+
+
+def _table(made: list[Attribution], tokens: list[str]) -> str:
     heads = "".join(f'<th scope="col">{escape(plain(one.method))}</th>' for one in made)
     columns = [(relative(one), numerals(one)) for one in made]
     body = "".join(
@@ -200,9 +228,9 @@ def _table(made: list[Attribution], tokens: list[str], *, open: bool) -> str:
         for place, token in enumerate(tokens)
     )
     return (
-        f'<details class="ta-more"{" open" if open else ""}><summary>Every score as a number</summary>'
+        '<details class="ta-more" open><summary>Every score as a number</summary>'
+        '<p class="ta-dim">Space is shown as ·, a line break as ↵, bytes that are part of a character as ⟨hex⟩.</p>'
         '<div class="ta-scroll" role="region" aria-label="scores of every token" tabindex="0"><table>'
-        "<caption>Space is shown as ·, a line break as ↵, bytes that are part of a character as ⟨hex⟩</caption>"
         f'<thead><tr><th scope="col">position</th><th scope="col">token</th>{heads}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></details>"
     )

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any
 
 import torch
@@ -37,15 +38,17 @@ def to_terminal(attribution: Attribution, tokenizer: Tokenizer, width: int = 80)
         raise ValueError(f"width must be at least 20 columns, got {width}")
     tokens, shares = shown(tokenizer, attribution.ids.tolist()), relative(attribution)
     numbers = numerals(attribution)
+    head = f"{plain(attribution.method)}: {explained(attribution.target, tokenizer)}"
+    told = ", ".join(f"{name} {said}".strip() for name, said in facts(attribution))
     lines = [
-        Text(f"{plain(attribution.method)}: {explained(attribution.target, tokenizer)}", style="bold"),
-        Text(", ".join(f"{name} {value}" for name, value in facts(attribution)), style="dim"),
+        *(Text(line, style="bold") for line in wrap(head, width)),
+        *(Text(line, style="dim") for line in wrap(told, width)),
         Text(),
     ]
     for line in _lines(tokens, shares, width):
         lines.append(Text.assemble(*((piece, _colour(share)) for piece, share in line)))
         lines.append(Text("".join(_mark(share) * cell_len(piece) for piece, share in line).rstrip()))
-    lines.append(Text(f"{RAISES} raises   {LOWERS} lowers   full mark = largest", style="dim"))
+    lines.append(Text(f"{RAISES} raises   {LOWERS} lowers", style="dim"))
     for place in attribution.top(5):
         score = f"{numbers[place]:>12}  "
         lines.append(Text.assemble(score, (tokens[place], _colour(shares[place])), (f"  position {place}", "dim")))
@@ -92,7 +95,7 @@ def facts(attribution: Attribution) -> Iterator[tuple[str, str]]:
     """What the method reports of itself, as pairs of words."""
     for name, value in attribution.facts.items():
         if name == "converged":
-            yield plain(name), "yes" if value else "no"
+            yield ("converged" if value else "not converged"), ""
         else:
             yield plain(name), (f"{value:.1%}" if name.startswith("relative") else f"{value:.4g}").replace("-", "−")
 

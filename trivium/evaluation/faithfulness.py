@@ -16,10 +16,11 @@ Cost
     scoring and charged to no explainer.
 Caveats
     The published evaluators of the soft measures leave out the root of H and scale by sqrt 2, which
-    ``distance="reference"`` does too. A raw value rewards concentration, whichever token it falls on. Each measure therefore has a random
-    control, by default the same importances in another order ("permuted"), so that only *where* they lie counts; the
-    paper's control, uniform scores, is "uniform". Rankings of explainers flip between removal by zeros and by random
-    tokens, so the hard measures are given for both. Embeddings with dropped features are inputs no model has seen.
+    ``distance="reference"`` does too. A raw value rewards concentration, whichever token it falls on, so each measure
+    has a random control: by default the same importances in another order ("permuted"), so that only *where* they lie
+    counts; the paper's control, uniform scores, is "uniform". Rankings of explainers flip between removal by zeros and
+    by random tokens, so the hard measures are given for both. Embeddings that lost features are inputs that no model
+    has seen.
 """
 
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ class Faithfulness:
 
     draws: int = 8
     """Draws of the soft masks, and of their random control; the reference takes one."""
-    hard_draws: int = 4
+    hard_draws: int = 2
     """Draws of the random tokens, and of the random control, for the hard measures."""
     weights: measured.Weights = "magnitude"
     """How signed scores become importances; the reference takes a softmax, which flattens them."""

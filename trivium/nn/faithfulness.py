@@ -68,8 +68,8 @@ def importance(
 
 
 def hellinger(
-    p: Float[Tensor, "rows vocab"], q: Float[Tensor, "rows vocab"], *, distance: Distance = "hellinger"
-) -> Float[Tensor, " rows"]:
+    p: Float[Tensor, "#rows vocab"], q: Float[Tensor, "#rows vocab"], *, distance: Distance = "hellinger"
+) -> Float[Tensor, " _"]:
     """Distance of two rows of log-probabilities, in [0, 1].
 
     "reference" is what the published evaluators compute, sum (sqrt p - sqrt q)^2 / sqrt 2: no root, and up to sqrt 2.
