@@ -99,6 +99,7 @@ class Mean:
     """The mean of the ids that were written."""
 
     count: int = 8
+    limit: int = 6
     groups: bool = False
     higher: bool = True
 
@@ -113,4 +114,6 @@ class Mean:
 
     def score(self, system: System, example: Example, output: Generation) -> Observation:
         ids = output.row(0).tolist()
-        return Observation({"mean": sum(ids) / len(ids), "first": float(ids[0])}, {"text": system.tokenizer.decode(ids)})
+        return Observation(
+            {"mean": sum(ids) / len(ids), "first": float(ids[0])}, {"text": system.tokenizer.decode(ids)}
+        )

@@ -98,7 +98,15 @@ def test_refuses_everything_else_with_a_sentence(text):
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["f(x=" + "(" * 5000 + ")" * 5000 + ")", "f(x=" + "-" * 5000 + "1)", "f(x=" + "[" * 40 + "]" * 40 + ")", "f(x='" + "a" * 20_000 + "')"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "f(x=" + "(" * 5000 + ")" * 5000 + ")",
+        "f(x=" + "-" * 5000 + "1)",
+        "f(x=" + "[" * 40 + "]" * 40 + ")",
+        "f(x='" + "a" * 20_000 + "')",
+    ],
+)
 def test_size_and_depth_are_limited(text):
     with pytest.raises(ValueError, match="deeper|longer"):
         parse(text)
@@ -172,7 +180,9 @@ def test_unknown_methods_are_named_at_every_depth():
         colour=st.sampled_from(Colour),
         inner=st.builds(Inner, st.integers(), st.floats(allow_nan=False)),
         drafter=st.just(find("drafting", "prompt_lookup")()),
-        steps=st.lists(st.sampled_from([find("decoding", "greedy")(), find("decoding", "min_p")(0.25)]), max_size=2).map(tuple),
+        steps=st.lists(
+            st.sampled_from([find("decoding", "greedy")(), find("decoding", "min_p")(0.25)]), max_size=2
+        ).map(tuple),
     )
 )
 def test_describe_and_build_are_inverse(thing):

@@ -70,7 +70,9 @@ def test_bootstrap_resamples_clusters():
     assert found.method == "cluster bootstrap"
     means = [v[cluster == c].mean() for c in range(120)]
     half = stats.t.ppf(0.975, 119) * stats.sem(means)
-    assert found.high - found.low == pytest.approx(2 * half, rel=0.05)  # 10,000 resamples; the naive one is 2.2 narrower
+    assert found.high - found.low == pytest.approx(
+        2 * half, rel=0.05
+    )  # 10,000 resamples; the naive one is 2.2 narrower
     assert s.clustered_interval(v, cluster) == found
 
 
@@ -102,7 +104,9 @@ def test_mcnemar_is_the_binomial_formula(better, worse):
 
 @given(st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=9))
 def test_sign_flip_is_exact_over_all_patterns(d):
-    sums = [sum(x * sign for x, sign in zip(d, signs, strict=True)) for signs in itertools.product((1, -1), repeat=len(d))]
+    sums = [
+        sum(x * sign for x, sign in zip(d, signs, strict=True)) for signs in itertools.product((1, -1), repeat=len(d))
+    ]
     assert s.sign_flip(d) == sum(abs(x) >= abs(sum(d)) for x in sums) / 2 ** len(d)
 
 
@@ -172,8 +176,16 @@ def family(*shifts, n=16):
 
 def test_verdicts_have_the_direction_of_the_measure():
     up, none, down = family(1.0, 0.0, -1.0)
-    assert [s.judged(x, True).verdict for x in (up, none, down)] == ["supported", "not visible at this scale", "contradicted"]
-    assert [s.judged(x, False).verdict for x in (up, none, down)] == ["contradicted", "not visible at this scale", "supported"]
+    assert [s.judged(x, True).verdict for x in (up, none, down)] == [
+        "supported",
+        "not visible at this scale",
+        "contradicted",
+    ]
+    assert [s.judged(x, False).verdict for x in (up, none, down)] == [
+        "contradicted",
+        "not visible at this scale",
+        "supported",
+    ]
     assert s.judged(up, None).verdict is None
 
 
@@ -192,7 +204,8 @@ def test_too_few_items_have_no_verdict():
 
 
 @pytest.mark.parametrize(
-    ("values", "clusters", "weights"), [([], [], None), ([math.nan], [0], None), ([1.0], [0], [0.0]), ([1.0, 2.0], [0, 1], [1.0, -1.0])]
+    ("values", "clusters", "weights"),
+    [([], [], None), ([math.nan], [0], None), ([1.0], [0], [0.0]), ([1.0, 2.0], [0, 1], [1.0, -1.0])],
 )
 def test_bad_values_are_refused(values, clusters, weights):
     with pytest.raises(ValueError, match="value"):

@@ -135,10 +135,8 @@ class Comparison:
         """
         runner, plan, here = executor_of(executor), self.plan, RunFolder(folder)
         plan.check()
-        with here.held(plan.asked(folder, self.name, self.command)):
+        with here.held(plan.asked(folder, self.name, self.command), retry=retry):
             self._note_provenance(here)
-            if retry:
-                here.forget_failures()
             records = here.records()
             tuning, scoring = plan.tuning_units(), plan.scoring_units({})
             whole = sum(unit.cost for unit in (*tuning, *scoring))
@@ -155,9 +153,7 @@ class Comparison:
                     raise
             return _written(here)
 
-    def _do(
-        self, here: RunFolder, runner: Executor, units: Sequence[Unit], records: list[Record], bar: Bar
-    ) -> None:
+    def _do(self, here: RunFolder, runner: Executor, units: Sequence[Unit], records: list[Record], bar: Bar) -> None:
         """Do the units that have no record yet, writing each record down as it comes."""
         left = _left(units, records)
         done = {key_of(record) for record in records}
@@ -223,7 +219,9 @@ class Comparison:
         now = json.loads(json.dumps(comparison.plan.asked(folder, "", "")["identity"]))
         changed = [name for name in identity if now.get(name) != identity[name]]
         if changed:
-            raise RunMismatch(f"{folder} was run with another {changed[0]}: {identity[changed[0]]}, not {now[changed[0]]}")
+            raise RunMismatch(
+                f"{folder} was run with another {changed[0]}: {identity[changed[0]]}, not {now[changed[0]]}"
+            )
         return comparison
 
 
@@ -254,7 +252,9 @@ def _system(kind: str, system: Any, trains: bool) -> Any:
     if trains:
         system = Training() if system is None else system
         if not isinstance(system, Training):
-            raise TypeError(f"{kind} are compared by training them: give system=Training(...), got {type(system).__name__}")
+            raise TypeError(
+                f"{kind} are compared by training them: give system=Training(...), got {type(system).__name__}"
+            )
         return system
     if system is None or isinstance(system, Training):
         raise ValueError(f"a comparison of {kind} needs a system, such as system='tiny' or system=load(...)")

@@ -284,7 +284,8 @@ def _tuned(entry: Mapping[str, Any], run: _Run, records: Sequence[Record]) -> li
     points = trial_scores(run.measures[0]["name"], run.weights, records)
     chosen = best_trial(points, run.measures[0]["higher_is_better"])
     return [
-        {"config": config, "value": value, "chosen": trial == chosen} for trial, (config, value) in sorted(points.items())
+        {"config": config, "value": value, "chosen": trial == chosen}
+        for trial, (config, value) in sorted(points.items())
     ]
 
 

@@ -72,8 +72,8 @@ class RunFolder:
     # Writing --------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def held(self, asked: Mapping[str, Any]) -> Iterator[None]:
-        """Hold the folder for this comparison. All that could go wrong with the folder goes wrong here, before work.
+    def held(self, asked: Mapping[str, Any], *, retry: bool = False) -> Iterator[None]:
+        """Hold the folder for this comparison; with ``retry`` failed units count as not done. All that could go wrong with the folder goes wrong here, before work.
 
         Raises RunBusy where another process holds it, RunMismatch where it holds another comparison, and OSError that
         names the folder where it cannot be written or the disk is full.
@@ -81,7 +81,7 @@ class RunFolder:
         with ExitStack() as stack:
             with _named(self.path):
                 stack.enter_context(files.locked(self.path))
-                self._prepare(asked)
+                self._prepare(asked, retry)
                 self._open = os.open(self.records_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
                 yield
@@ -89,11 +89,9 @@ class RunFolder:
                 os.close(self._open)
                 self._open = None
 
-    def _prepare(self, asked: Mapping[str, Any]) -> None:
+    def _prepare(self, asked: Mapping[str, Any], retry: bool) -> None:
         if shutil.disk_usage(self.path).free < ROOM:
-            raise OSError(
-                errno.ENOSPC, f"less than {ROOM >> 20} MiB are free on its disk, and records would be lost"
-            )
+            raise OSError(errno.ENOSPC, f"less than {ROOM >> 20} MiB are free on its disk, and records would be lost")
         if self.asked_file.exists():
             _must_match(self.path, self.asked(), asked)
         elif self.records_file.exists():
@@ -101,6 +99,9 @@ class RunFolder:
         else:
             files.write(self.asked_file, json.dumps(asked, indent=1, sort_keys=True) + "\n")
         self._repair()
+        if retry:
+            kept = [record for record in self.records() if record["error"] is None]
+            files.write(self.records_file, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line and see it to the disk. A full disk raises OSError that says how many bytes were wanted."""
@@ -130,8 +131,9 @@ class RunFolder:
         broken = [line for line in lines if line.strip() and _whole(line) is None]
         if not broken and (not lines or lines[-1] == b""):
             return
-        with (self.path / "records.broken.jsonl").open("ab") as aside:
-            aside.writelines(line + b"\n" for line in broken)
+        if broken:
+            with (self.path / "records.broken.jsonl").open("ab") as aside:
+                aside.writelines(line + b"\n" for line in broken)
         good = [line + b"\n" for line in lines if line.strip() and _whole(line) is not None]
         files.write(self.records_file, b"".join(good))
         if broken:
@@ -140,14 +142,6 @@ class RunFolder:
                 self.records_file,
                 len(broken),
             )
-
-    def forget_failures(self) -> int:
-        """Drop the records of failed units, so that they are tried again; returns how many."""
-        records = self.records()
-        kept = [record for record in records if record["error"] is None]
-        if len(kept) < len(records):
-            files.write(self.records_file, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
-        return len(records) - len(kept)
 
 
 def _whole(line: bytes) -> dict[str, Any] | None:

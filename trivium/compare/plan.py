@@ -113,7 +113,9 @@ class Plan:
             raise NotOffered(f"no contender can run on this model: {each}")
         if self.baseline in self.lacking:
             words = ", ".join(self.lacking[self.baseline])
-            raise NotOffered(f"the baseline {self.baseline} needs {words}, which this model lacks; name another baseline")
+            raise NotOffered(
+                f"the baseline {self.baseline} needs {words}, which this model lacks; name another baseline"
+            )
         if self.trials and self.measures[0].higher_is_better is None:
             raise ValueError(
                 f"tuning needs a leading measure with a direction, but {self.measures[0].name} of "
@@ -227,7 +229,7 @@ class Plan:
                     {
                         "id": example.id,
                         "cluster": example.cluster,
-                        "group": str(example.fields.get("group", example.fields.get("kind", ""))),
+                        "group": _group(example),
                         "prompt": example.text[:LONGEST_PROMPT],
                     }
                     for example in self.examples["test"]
@@ -299,7 +301,9 @@ def short_names(texts: Sequence[str]) -> dict[str, str]:
 def identity_of(task: Any) -> str:
     """A task in at most 300 characters, the same for the same task: its text, or its name and a hash of the text."""
     words = text.describe(task)
-    return words if len(words) <= 300 else f"{short(words)}(sha256 {sha256(words.encode('utf-8', 'surrogatepass'))[:16]})"
+    return (
+        words if len(words) <= 300 else f"{short(words)}(sha256 {sha256(words.encode('utf-8', 'surrogatepass'))[:16]})"
+    )
 
 
 def _rebuildable(kind: str, thing: Any) -> str | None:
@@ -311,6 +315,11 @@ def _rebuildable(kind: str, thing: Any) -> str | None:
         return words if text.build(kind, words, longest=None) == thing else None
     except (ValueError, TypeError, LookupError):
         return None
+
+
+def _group(example: Example) -> str:
+    said = getattr(example, "group", "") or example.fields.get("group") or example.fields.get("kind") or ""
+    return str(said)
 
 
 def _content(value: Any) -> Any:

@@ -56,7 +56,9 @@ class Training:
     batch_size: int = 16
     settings: TrainingSettings = TrainingSettings()
     """Of the training loop; seed and, with a budget, the number of steps are set by the comparison."""
-    architecture: Any = field(default_factory=lambda: find("architectures", "llama")(), metadata={"kind": "architectures"})
+    architecture: Any = field(
+        default_factory=lambda: find("architectures", "llama")(), metadata={"kind": "architectures"}
+    )
     """What is trained where objectives are compared."""
     objective: Any = field(default_factory=lambda: find("objectives", "causal")(), metadata={"kind": "objectives"})
     """What architectures are trained with."""

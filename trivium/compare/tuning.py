@@ -38,13 +38,19 @@ def untuned(point: Any) -> tuple[Any, dict[str, Any]]:
 
 def default_grid(contender: Any, learning_rate: float | None) -> dict[str, Sequence[Any]]:
     """What a method says may be tuned (``field(metadata={"tune": (2, 4, 8)})``), else the rate it is trained with."""
-    said = {f.name: f.metadata["tune"] for f in fields(contender) if "tune" in f.metadata} if is_dataclass(contender) else {}
+    said = (
+        {f.name: f.metadata["tune"] for f in fields(contender) if "tune" in f.metadata}
+        if is_dataclass(contender)
+        else {}
+    )
     if not said and learning_rate is not None:
         return {"learning_rate": [learning_rate * factor for factor in LEARNING_RATES]}
     return said
 
 
-def points(name: str, contender: Any, grid: Mapping[str, Sequence[Any]], trials: int, settings: Any = None) -> list[Any]:
+def points(
+    name: str, contender: Any, grid: Mapping[str, Sequence[Any]], trials: int, settings: Any = None
+) -> list[Any]:
     """So many configurations: the contender as given, then points of its grid, in order or, where the grid has more,
     drawn from it without replacement. ``settings`` are those of the training, which a grid may name too.
 

@@ -101,9 +101,7 @@ class Work:
         counted = meter.Meter(who=unit.contender)
         try:
             with counted:
-                trained = self.hole.train(
-                    self.methods[unit.config], self.opened(), _seed(unit), budget, home, part.bar
-                )
+                trained = self.hole.train(self.methods[unit.config], self.opened(), _seed(unit), budget, home, part.bar)
             budget.check(unit.contender, trained.spent)
             yield _record(unit, "", trained.spent, Observation(trained.facts, {"curve": trained.curve}))
         except FAILURES as error:
@@ -208,4 +206,3 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, Sequence):
         return [_jsonable(item) for item in value]
     return str(value)
-

@@ -121,4 +121,3 @@ def spans(tokenizer: Tokenizer, ids: Sequence[int], accepted: Sequence[bool]) ->
             pieces.append({"text": whole[at:upto], "kind": kind})
         at = upto
     return pieces
-
