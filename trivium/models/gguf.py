@@ -7,10 +7,12 @@ float16, while float32 keeps each exactly, so that exactness claims hold for the
 
 import contextlib
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+from trivium.core import files
 from trivium.core.errors import BrokenModel
 from trivium.models._quiet import quiet
 
@@ -24,7 +26,7 @@ def convert(source: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    pre = _pre_tokenizer(source)
+    pre, size = _vocabulary(source)
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its reader draws a bar whatever it is told
         try:
             tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
@@ -37,16 +39,17 @@ def convert(source: Path, folder: Path) -> None:
         except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
             if getattr(error, "errno", None) is not None:
                 raise
-            raise BrokenModel(f"{source} cannot be converted: {error}; try another quantisation of the model") from error
-        if pre in SPLITS_DIGITS:
-            _split_digits(tokenizer)
+            raise BrokenModel(
+                f"{source} cannot be converted: {error}; try another quantisation of the model"
+            ) from error
         model.hf_quantizer = None  # the weights are plain by now; without this they would not be saved
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+    _as_in_the_file(folder / "tokenizer.json", pre, size)
 
 
-def _pre_tokenizer(source: Path) -> str:
-    """The name of the file's pre-tokenizer; reads the whole table of contents on the way."""
+def _vocabulary(source: Path) -> tuple[str, int]:
+    """The name of the file's pre-tokenizer and its number of tokens; reads the whole table of contents on the way."""
     import gguf
 
     with open(source, "rb") as file:
@@ -57,18 +60,30 @@ def _pre_tokenizer(source: Path) -> str:
         reader = gguf.GGUFReader(source)
     except (ValueError, IndexError, KeyError, OverflowError) as error:
         raise BrokenModel(f"{source} is cut short or damaged ({error}); fetch it again") from error
-    field = reader.get_field("tokenizer.ggml.pre")
-    return str(field.contents()) if field is not None else ""
+    pre, tokens = reader.get_field("tokenizer.ggml.pre"), reader.get_field("tokenizer.ggml.tokens")
+    if tokens is None:
+        raise BrokenModel(f"{source} holds no tokenizer; use a GGUF file that does")
+    return str(pre.contents()) if pre is not None else "", len(tokens.data)
 
 
-def _split_digits(tokenizer: Any) -> None:
-    """Split digits off before the byte-level pieces, as the model was trained; transformers reads no pre-tokenizer name
-    and would let the space before a number join the run of spaces ahead of it."""
-    from tokenizers import pre_tokenizers
+def _as_in_the_file(path: Path, pre: str, size: int) -> None:
+    """Bring a converted tokenizer in line with its file, in two things that transformers makes up.
 
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    It adds an end-of-text token of its own where the file's has another name, for which the model has no row; and it
+    reads no pre-tokenizer name, so that digits, which the model was trained to see split off first, would leave the
+    space before a number to it instead of to the run of spaces ahead.
+    """
+    said = json.loads(path.read_text(encoding="utf-8"))
+    said["added_tokens"] = [token for token in said["added_tokens"] if token["id"] < size]
+    if pre in SPLITS_DIGITS:
+        said["pre_tokenizer"] = {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Digits", "individual_digits": True},
+                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+            ],
+        }
+    files.write(path, json.dumps(said, ensure_ascii=False))
 
 
 def is_gguf(path: Path) -> bool:

