@@ -114,6 +114,7 @@ def test_lrpe_gives_cosines_of_the_distance():
 def test_lrpe_starts_as_the_authors_start_it():
     theta = TransNormer(width=8, heads=2).build(VOCAB).blocks[0].mixer.lrpe.theta
     torch.testing.assert_close(theta.flatten(), 10_000.0 ** (-2 * torch.arange(8) / 8))
+    assert theta._no_weight_decay
     assert TransNormer().build(VOCAB).blocks[1].mixer.lrpe is None
 
 

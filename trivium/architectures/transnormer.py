@@ -204,6 +204,7 @@ class LearnedRotary(nn.Module):
     def __init__(self, heads: int, width: int) -> None:
         super().__init__()
         self.theta = nn.Parameter(torch.empty(heads, width))
+        self.theta._no_weight_decay = True  # type: ignore[attr-defined]  # an angle, which zero is no better than
         self.roles: dict[str, Role] = {"theta": "own"}
 
     def initial(self, name: str) -> Tensor:
