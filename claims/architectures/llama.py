@@ -66,8 +66,8 @@ claim = Claim(
         "context (175 billion parameters, ten times the largest dense model before)."
     ),
     rule=(
-        "Three paired differences over 3 seeds, each with a 95 % t-interval above 0: bits per byte of width 32 minus 64, "
-        "of 64 minus 128, and the drop of the loss from 8 to 250 bytes of context, width 128 minus 32. All three: "
+        "Three paired differences over 3 seeds, each with a 95 % t-interval above 0: bits per byte of width 32 minus "
+        "64, of 64 minus 128, and the drop of the loss from 8 to 250 bytes of context, width 128 minus 32. All three: "
         "supported; any interval below 0: contradicted; otherwise not visible."
     ),
     run=run,

@@ -91,8 +91,8 @@ def cost(recipe: Llama | TransNormer) -> dict[str, float]:
 claim = Claim(
     statement="Fading helps linear attention, whose cost per token, unlike that of softmax, does not grow with length.",
     paper=(
-        "Qin et al. 2023: better than softmax transformers at 385M to 7B parameters, over twice as fast at a quarter of "
-        "the memory with lightning attention, over 20 % faster by gating and the simple norm."
+        "Qin et al. 2023: better than softmax transformers at 385M to 7B parameters, over twice as fast at a quarter "
+        "of the memory with lightning attention, over 20 % faster by gating and the simple norm."
     ),
     rule=(
         "Paired difference over 5 seeds of held-out bits per byte, decay 'none' minus 'alibi', 95 % t-interval above 0 "
