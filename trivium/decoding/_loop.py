@@ -198,7 +198,8 @@ def step_by_step(
             state = out.state
             assert state is not None
             if len(writer.live) <= 0.75 * len(fed):
-                left = torch.tensor([at for at, row in enumerate(fed) if len(writer.ids[row]) and row in set(writer.live)])
+                still = set(writer.live)
+                left = torch.tensor([at for at, row in enumerate(fed) if row in still])
                 state, tokens, fed = state.select(left), tokens[left], list(writer.live)
             out = model(tokens[:, None], state=state, keep_state=True)
     trace.seconds["choose"] = time.perf_counter() - started - trace.seconds["prefill"]

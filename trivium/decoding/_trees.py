@@ -1,7 +1,7 @@
 """Draft trees of several rows as one pass of the target, and the target's distributions at their nodes."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,6 +9,9 @@ from torch import Tensor
 from trivium.core.protocols import State
 from trivium.core.tree import TokenTree
 from trivium.decoding._pipeline import Pipeline, draw
+
+EAGER = 2**17
+"""Probabilities of a pass that are computed at once; beyond, only those that are asked for."""
 
 
 def is_chain(tree: TokenTree) -> bool:
@@ -41,6 +44,29 @@ def pack(trees: Sequence[TokenTree], state: State, device: torch.device) -> dict
     return {"ids": ids.to(device), "mask": mask.to(device), "positions": positions.to(device)}
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What could be computed for all nodes of a row at once."""
+
+    best: Sequence[int] | None = None
+    probs: Tensor | None = None  # (nodes, vocab)
+
+
+def shared_work(pipeline: Pipeline, logits: Tensor) -> Callable[[int], Shared]:
+    """Row of the pass -> what is shared. Where no step looks at the history, the likeliest token of every node takes one
+    operation; so do small distributions. Large ones are left to be computed where the verifier goes."""
+    batch, nodes, vocab = logits.shape
+    if not pipeline.untouched:
+        return lambda row: Shared()
+    if pipeline.greedy:
+        best = logits.argmax(-1).tolist()
+        return lambda row: Shared(best[row])
+    if batch * nodes * vocab > EAGER:
+        return lambda row: Shared()
+    probs = pipeline.probabilities(logits.reshape(-1, vocab)).view(batch, nodes, vocab)
+    return lambda row: Shared(None, probs[row])
+
+
 class NodeLaws:
     """One row's target distributions, node by node: what a verifier sees. Each node is processed with its own path as
     history, and only where the verifier goes."""
@@ -53,15 +79,11 @@ class NodeLaws:
         context: Tensor,
         generated: int,
         stops: Sequence[int],
-        best: Sequence[int] | None = None,
+        shared: Shared,
     ) -> None:
         self._pipeline, self._raw, self._tree = pipeline, logits, tree  # logits (nodes, vocab)
         self._context, self._generated, self._stops = context, generated, stops
-        self._best = best
-
-    @cached_property
-    def _tokens(self) -> list[int]:
-        return self._tree.tokens.tolist()
+        self._shared = shared
 
     def _processed(self, node: int, step: Callable[..., Tensor]) -> Tensor:
         raw = self._raw[node : node + 1]
@@ -72,12 +94,14 @@ class NodeLaws:
         return step(raw, [history], [self._generated + len(path)], self._stops)
 
     def probabilities(self, node: int) -> Tensor:
+        if self._shared.probs is not None:
+            return self._shared.probs[node]
         return self._processed(node, self._pipeline.probabilities)[0]
 
     def draw(self, node: int, uniform: Callable[[], float]) -> int:
-        if self._best is not None:
-            return self._best[node]
+        if self._shared.best is not None:
+            return self._shared.best[node]
         if self._pipeline.greedy:
             return int(self._processed(node, self._pipeline.penalised).argmax(-1))
-        probs = self._processed(node, self._pipeline.probabilities)
+        probs = self.probabilities(node)[None]
         return int(draw(probs, torch.tensor([uniform()], dtype=torch.float64, device=probs.device)))

@@ -15,7 +15,8 @@ Cost
 Caveats
     The candidates of a step are k siblings that share the cache and do not see each other, so no copy of the cache is
     made; the original repeats the cache k times. The chosen candidate's logits serve the next step. Padding never
-    enters the penalty (in transformers it once did). A state of norm 0 has cosine 0. alpha 0.6 and k 4 are the authors'
+    enters the penalty (in transformers it once did). The sequential route also runs on models without masks or
+    droppable states. A state of norm 0 has cosine 0. alpha 0.6 and k 4 are the authors'
     example for GPT-2 large; other models want other values. The claim was shown for models whose states are isotropic.
 """
 
@@ -26,7 +27,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trivium.core.capabilities import require_offers
 from trivium.core.method import method
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel, State
@@ -39,7 +39,7 @@ def scores(p: Tensor, similarity: Tensor, alpha: float) -> Tensor:
     return (1 - alpha) * p - alpha * similarity
 
 
-@method(title="Contrastive search", source="arXiv:2202.06417", year=2022, needs=["causal", "state"])
+@method(title="Contrastive search", source="arXiv:2202.06417", year=2022, needs=["causal", "state", "tree", "gather"])
 @dataclass(frozen=True)
 class ContrastiveSearch:
     """Deterministic search that trades likelihood against repetition in representation space."""
@@ -69,11 +69,10 @@ class ContrastiveSearch:
         mask: Tensor | None = None,
         stop: Stop = Stop(),
     ) -> Generation:
-        prompts = prepare(self, model, prompt, mask, limit, stop)
+        needs = ["causal", "state"] if self.route == "sequential" else []
+        prompts = prepare(self, model, prompt, mask, limit, stop, needs)
         if self.k > model.vocab_size:
             raise ValueError(f"k is {self.k} candidates, but the vocabulary has only {model.vocab_size} tokens")
-        if self.route == "tree":
-            require_offers("contrastive_search(route='tree'), unlike route='sequential',", model, ["tree", "gather"])
         with torch.inference_mode():
             return self._search(model, prompts, limit, stop)
 

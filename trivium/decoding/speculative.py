@@ -35,7 +35,7 @@ from trivium.core.protocols import Drafter, LanguageModel, State
 from trivium.core.tree import TokenTree
 from trivium.decoding._loop import Prompts, Streams, Writer, checked_normaliser, prefill, prepare
 from trivium.decoding._pipeline import Pipeline
-from trivium.decoding._trees import NodeLaws, is_chain, pack
+from trivium.decoding._trees import NodeLaws, is_chain, pack, shared_work
 from trivium.decoding._verify import VERIFIERS, Careless, Verifier, check_suited
 from trivium.decoding.greedy import Greedy
 from trivium.decoding._sampler import Sampler
@@ -143,7 +143,7 @@ class _Run:
             room = [self.writer.room(row) - 1 if row in live else 0 for row in range(len(self.lengths))]
             before = getattr(session, "positions", 0)
             proposed = session.propose([self.context(row) for row in range(len(self.lengths))], room)
-            trees = [proposed[row].truncate(depth=room[row]) if row in live else _lone(proposed[row]) for row in self.fed]
+            trees = [_within(proposed[row], room[row]) for row in self.fed]
             self._check(trees)
             clock.lap("draft")
             out = self.model(**pack(trees, state, self.model.device), state=state, keep_state=True)
@@ -167,31 +167,40 @@ class _Run:
         """Let the verifier choose in every live row and commit. Returns the kept nodes (rows, nodes) and counts."""
         kept = torch.zeros(logits.shape[:2], dtype=torch.bool)
         kept[:, 0] = True
-        best = logits.argmax(-1).tolist() if self.pipeline.greedy and self.pipeline.untouched else None
-        live = set(self.writer.live)
-        counts = {"verified": 0, "accepted": 0, "committed": 0}
+        shared = shared_work(self.pipeline, logits)
+        live, counts = set(self.writer.live), {"verified": 0, "accepted": 0, "committed": 0}
+        chosen: list[tuple[int, list[int], list[int]]] = []  # row of the pass, nodes from the root down, tokens after them
         for at, (row, tree) in enumerate(zip(self.fed, trees, strict=True)):
-            if row not in live:
-                continue
-            rows = logits[at, : len(tree)]
-            generated = len(self.writer.ids[row])
-            laws = NodeLaws(self.pipeline, rows, tree, self.context(row), generated, self.stop.tokens, best and best[at])
-            accepted = self.verifier(tree, laws, lambda row=row: self.streams(row))
-            path = [0, *accepted.path]
-            tokens = [*tree.tokens[path[1:]].tolist(), accepted.token]
-            used = rows[path]
-            normaliser = checked_normaliser(used, [row] * len(path), [before[at] + 1 + i for i in range(len(path))])
-            picked = used.gather(1, torch.tensor(tokens, device=used.device)[:, None])[:, 0]
-            logprobs = (picked.to(normaliser.dtype) - normaliser).tolist()
-            taken = self.writer.commit(row, tokens, logprobs, drafted=len(tokens) - 1)
+            if row in live:
+                generated = len(self.writer.ids[row])
+                laws = NodeLaws(self.pipeline, logits[at], tree, self.context(row), generated, self.stop.tokens, shared(at))
+                found = self.verifier(tree, laws, lambda row=row: self.streams(row))
+                drafted = [int(tree.tokens[node]) for node in found.path]
+                chosen.append((at, [0, *found.path], [*drafted, found.token]))
+        logprobs = iter(self._own_logprobs(logits, chosen, before))
+        for at, path, tokens in chosen:
+            row, size = self.fed[at], len(path)
+            taken = self.writer.commit(row, tokens, [next(logprobs) for _ in path], drafted=size - 1)
             length = self.lengths[row]
             self.committed[row, length : length + taken] = torch.tensor(tokens[:taken])
             self.lengths[row] += taken
             kept[at, path] = True
-            counts["verified"] += len(tree) - 1
-            counts["accepted"] += min(taken, len(tokens) - 1)
+            counts["verified"] += len(trees[at]) - 1
+            counts["accepted"] += min(taken, size - 1)
             counts["committed"] += taken
         return kept, counts
+
+    def _own_logprobs(
+        self, logits: Tensor, chosen: list[tuple[int, list[int], list[int]]], before: Sequence[int]
+    ) -> list[float]:
+        """The model's log-probability of every chosen token, in order; a normaliser for used nodes only."""
+        ats = [at for at, path, _ in chosen for _ in path]
+        depths = [depth for _, path, _ in chosen for depth in range(len(path))]
+        used = logits[ats, [node for _, path, _ in chosen for node in path]]  # (tokens, vocab)
+        lengths = [before[at] + 1 + depth for at, depth in zip(ats, depths, strict=True)]
+        normaliser = checked_normaliser(used, [self.fed[at] for at in ats], lengths)
+        tokens = torch.tensor([token for _, _, tokens in chosen for token in tokens], device=used.device)
+        return (used.gather(1, tokens[:, None])[:, 0].to(normaliser.dtype) - normaliser).tolist()
 
     def _keep(self, before: State, after: State, kept: Tensor) -> State:
         """The state with the accepted nodes only, so that the pending token is again the one not yet fed."""
@@ -240,5 +249,6 @@ class _Clock:
         self.last = now
 
 
-def _lone(tree: TokenTree) -> TokenTree:
-    return tree.truncate(nodes=1)
+def _within(tree: TokenTree, room: int) -> TokenTree:
+    """The tree, no deeper than there is room for."""
+    return tree if len(tree) - 1 <= room else tree.truncate(depth=room)

@@ -1,0 +1,70 @@
+"""What every drafter keeps, whatever its name. A drafter may be wrong, slow or empty, but never change the output."""
+
+import pytest
+import torch
+
+from tests.decoding.models import tiny
+from tests.families import VOCAB
+from trivium.core.method import find, names
+from trivium.core.tree import TokenTree
+from trivium.decoding.greedy import Greedy
+from trivium.decoding.sampling import Sampling
+from trivium.decoding.speculative import Speculative
+
+NAMES = names("drafting")
+PROMPT = torch.tensor([[1, 5, 6, 7, 5, 6, 7, 5, 6], [9, 9, 3, 4, 3, 4, 3, 4, 3]])
+
+
+def begin(name, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return find("drafting", name)().start(tiny(), generator=generator, logits=lambda logits, histories: logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trees_are_rooted_at_the_pending_token_and_fit_the_room(name):
+    session, contexts = begin(name), [row.clone() for row in PROMPT]
+    for _ in range(4):
+        room = [4, 2]
+        trees = session.propose(contexts, room)
+        for tree, context, most in zip(trees, contexts, room, strict=True):
+            assert isinstance(tree, TokenTree)
+            assert tree.draws == find("drafting", name)().draws
+            assert int(tree.tokens[0]) == int(context[-1])
+            assert int(tree.depths.max()) <= most
+            assert ((tree.tokens >= 0) & (tree.tokens < VOCAB)).all()
+        contexts = [torch.cat([context, torch.tensor([5, 6])]) for context in contexts]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_room_means_no_proposal_and_a_finished_row_does_not_disturb(name):
+    alone, beside = begin(name), begin(name)
+    contexts = list(PROMPT)
+    for _ in range(3):
+        assert len(beside.propose(contexts, [0, 0])[0]) == 1
+        one = alone.propose(contexts[:1], [4])[0]
+        two = beside.propose(contexts, [4, 0])
+        assert one.tokens.tolist() == two[0].tokens.tolist()
+        assert len(two[1]) == 1
+        contexts = [torch.cat([context, torch.tensor([6])]) for context in contexts]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_decides_and_contexts_are_not_changed(name):
+    contexts = list(PROMPT.clone())
+    before = torch.random.get_rng_state()
+    one, two = (begin(name, seed=4).propose(contexts, [5, 5]) for _ in range(2))
+    assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(one, two, strict=True))
+    assert torch.equal(torch.stack(contexts), PROMPT)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_output_is_that_of_plain_decoding(name, family):
+    for plain in (Greedy(), Sampling(temperature=0.7, repetition_penalty=1.2)):
+        fast = Speculative(find("drafting", name)(), of=plain)
+        made = [
+            decoder(tiny(family), PROMPT, limit=20, generator=torch.Generator().manual_seed(1)).ids
+            for decoder in (plain, fast)
+        ]
+        assert torch.equal(*made)

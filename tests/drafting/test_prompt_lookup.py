@@ -1,0 +1,106 @@
+"""Prompt lookup: where it copies from, and how much."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.decoding.models import Table
+from trivium.decoding.greedy import Greedy
+from trivium.decoding.speculative import Speculative
+from trivium.drafting.prompt_lookup import PromptLookup
+
+
+def propose(settings, context, room=100):
+    session = settings.start(None, generator=None, logits=None)
+    return session.propose([torch.tensor(context)], [room])[0]
+
+
+def drafted(settings, context, room=100):
+    return propose(settings, context, room).tokens[1:].tolist()
+
+
+FIXED = PromptLookup(length=4, ngram=2, adaptive=False)
+
+
+def test_by_hand():
+    assert drafted(FIXED, [1, 2, 3, 4, 5, 6, 9, 1, 2]) == [3, 4, 5, 6]
+    assert drafted(FIXED, [1, 2, 3]) == []
+
+
+def test_the_longest_common_ending_wins_over_the_most_recent_place():
+    assert drafted(FIXED, [7, 1, 2, 30, 0, 8, 1, 2, 40, 0, 7, 1, 2])[0] == 30
+    assert drafted(FIXED, [5, 1, 2, 30, 6, 1, 2, 40, 7, 1, 2])[0] == 40  # equal endings: the most recent
+
+
+def test_a_loop_is_continued_beyond_the_end_of_the_text():
+    assert drafted(FIXED, [8, 1, 2, 3, 1, 2, 3, 1, 2]) == [3, 1, 2, 3]
+    assert drafted(FIXED, [4, 4, 4]) == [4, 4, 4, 4]
+
+
+def test_matches_shorter_than_the_ngram_do_not_count():
+    assert drafted(PromptLookup(ngram=3, adaptive=False), [1, 2, 9, 8, 1, 2]) == []
+    assert drafted(PromptLookup(ngram=1, length=2, adaptive=False), [1, 2, 9, 8, 2]) == [9, 8]
+
+
+def test_several_places_make_a_tree():
+    tree = propose(PromptLookup(length=2, ngram=1, matches=2, adaptive=False), [1, 5, 6, 1, 7, 8, 1])
+    assert [tree.tokens[path].tolist() for path in tree.paths()] == [[1, 7, 8], [1, 5, 6]]
+    assert tree.draws == "deterministic"
+
+
+def test_the_length_follows_what_was_accepted():
+    session = PromptLookup(length=10, ngram=1).start(None, generator=None, logits=None)
+    context, sizes = [1, 2] * 10, []
+    for _ in range(5):
+        drafts = session.propose([torch.tensor(context)], [100])[0].tokens[1:].tolist()
+        sizes.append(len(drafts))
+        context += [*drafts, 3 - drafts[-1]]  # all taken, and the extra token goes on in turn
+    assert sizes == [5, 7, 9, 10, 10]
+    session.propose([torch.tensor(context)], [100])
+    context += [3 - context[-1], 9, 1]  # one taken, then something else
+    assert len(session.propose([torch.tensor(context)], [100])[0]) - 1 == 9
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 3), st.integers(1, 6))
+def test_against_a_slow_search(context, ngram, length):
+    """The longest common ending at all, among equals the latest, then a copy that may feed itself."""
+    best, place = 0, None
+    for end in range(1, len(context)):
+        common = 0
+        while common < end and context[end - 1 - common] == context[-1 - common]:
+            common += 1
+        if common >= max(best, ngram):
+            best, place = common, end
+    text = list(context)
+    if place is not None:
+        for step in range(length):
+            text.append(text[place + step])
+    places = sum(tuple(context[end - ngram : end]) == tuple(context[-ngram:]) for end in range(ngram, len(context)))
+    if places <= 32 and best <= 32:
+        assert drafted(PromptLookup(length=length, ngram=ngram, adaptive=False), context) == text[len(context) :]
+
+
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=30), st.integers(1, 29))
+def test_entering_the_text_piece_by_piece_finds_the_same(context, cut):
+    cut = min(cut, len(context) - 1)
+    session = FIXED.start(None, generator=None, logits=None)
+    session.propose([torch.tensor(context[:cut])], [4])
+    assert session.propose([torch.tensor(context)], [4])[0].tokens[1:].tolist() == drafted(FIXED, context)
+
+
+def test_text_that_repeats_is_drafted_nearly_whole():
+    """The claim in small: a model that goes round in a circle of six tokens is guessed once the circle was seen."""
+    table = torch.full((6, 6), -5.0).scatter(1, torch.tensor([[1], [2], [3], [4], [5], [0]]), 5.0)
+    model, prompt = Table(table), torch.tensor([[0, 1, 2, 3, 4, 5, 0, 1]])
+    made = Speculative(PromptLookup(length=8))(model, prompt, limit=64, generator=torch.Generator())
+    plain = Greedy()(model, prompt, limit=64, generator=torch.Generator())
+    assert torch.equal(made.ids, plain.ids)
+    assert made.trace.acceptance_rate == 1.0
+    assert made.trace.mean_accepted_length > 7
+
+
+@pytest.mark.parametrize("wrong", [{"length": 0}, {"ngram": 0}, {"matches": 0}])
+def test_settings_out_of_range(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PromptLookup(**wrong)
