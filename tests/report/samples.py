@@ -251,3 +251,54 @@ def _example(kind: str, index: int, seed: int, rng: np.random.Generator) -> dict
             "error": "",
         }
     return {"id": f"{kind}-{index:02d}", "group": kind, "seed": seed, "prompt": PROMPTS[kind], "outputs": outputs}
+
+
+def attribution() -> dict[str, Any]:
+    """Explainers side by side on a prompt, each with a fragment as the attribution package makes it."""
+    made = decoding(prompts=3, seeds=1)
+    names = {"occlusion": 0.31, "integrated_gradients": 0.24, "gradient_times_input": 0.11}
+    made.update(
+        title="Attribution on tiny", kind="attribution", question="Which explainer finds the decisive word?", baseline="gradient_times_input",
+        measures=[{"name": "aopc", "title": "drop when the top tokens go", "higher_is_better": True, "unit": "nats"}],
+        budget={"unit": "evaluations", "amount": 64.0, "tolerance": 0.02, "text": "64 evaluations"}, pairs=[], tuning={},
+        units={"evaluations": "", "seconds": ""},
+    )  # fmt: skip
+    made["contenders"] = [
+        {
+            "name": name, "config": name, "lossless": False, "note": "", "baseline": name == "gradient_times_input", "by_group": {}, "failed": [], "tuned": [],
+            "measures": {"aopc": {"mean": mean, "low": mean - 0.05, "high": mean + 0.05, "n": 12, "clusters": 12}},
+            "spent": {"evaluations": {"median": 20.0, "total": 240, "low": 18, "high": 22}, "seconds": {"median": mean, "total": 9, "low": 0.1, "high": 0.4}},
+        }
+        for name, mean in names.items()
+    ]  # fmt: skip
+    made["examples"] = [
+        {
+            "id": f"item-{i}", "group": "decisive word", "seed": 0, "prompt": "The cat sat on the mat because it was warm",
+            "outputs": {name: {"text": "", "spans": [], "values": {"aopc": mean}, "html": _fragment(name), "error": ""} for name, mean in names.items()},
+        }
+        for i in range(3)
+    ]  # fmt: skip
+    return made
+
+
+def _fragment(name: str) -> str:
+    import torch
+
+    from trivium.attribution._page import fragment
+    from trivium.core.nouns import Attribution, Target
+
+    class Words:
+        vocab_size, bos, eos, pad = 12, None, None, None
+        words = ("The", " cat", " sat", " on", " the", " mat", " because", " it", " was", " warm", " and", " dry")
+
+        def encode(self, text):
+            raise NotImplementedError
+
+        def decode(self, ids):
+            return "".join(self.words[i] for i in ids)
+
+        def bytes_of(self, id):
+            return self.words[id].encode()
+
+    scores = torch.linspace(-1.0, 1.0, 10).roll(len(name) % 7)
+    return fragment(Attribution(scores, torch.arange(10), Target(10), name, {"completeness gap": 0.01}), Words())

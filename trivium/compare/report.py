@@ -18,7 +18,7 @@ from rich.text import Text
 
 from trivium.compare._report import charts, columns, examples, sections, wording
 from trivium.compare._report.looks import looks, theme
-from trivium.compare._report.markup import Html, content_hash, element, embedded, printable
+from trivium.compare._report.markup import Html, content_hash, element, embedded, one_line, printable
 from trivium.core import files
 
 Report = Mapping[str, Any]
@@ -35,9 +35,7 @@ def page(report: Report) -> str:
     look = looks(report)
     drawn = [sections.training(report), sections.tradeoff(report), sections.differences(report)]
     shown = [chart for chart in drawn if chart is not None]
-    style = "".join(
-        [_asset("page.css"), examples.fragment_style(report), theme(look), *(chart.rules for chart in shown)]
-    )
+    style = "".join([_asset("page.css"), theme(look), *(chart.rules for chart in shown)])
     script = _asset("page.js")
     policy = (
         f"default-src 'none'; script-src {content_hash(script)}; style-src {content_hash(style)}; img-src data:; "
@@ -127,8 +125,8 @@ def table(report: Report) -> Table:
     """The results for the terminal, a row per contender."""
     judged = columns.verdicts(report)
     told = [f"Brackets: {columns.interval_words(report)}. Costs: median per {columns.work(report)}."]
-    if (report.get("budget") or {}).get("text"):
-        told.insert(0, f"Held equal: {report['budget']['text']}.")
+    if columns.held(report):
+        told.insert(0, f"Held equal: {columns.held(report)}.")
     if judged:
         told.append(f"Against {report.get('baseline')}: ▲ supported, ▼ contradicted, ○ not visible at this scale.")
     if report.get("smoke"):
@@ -173,8 +171,7 @@ def chart_png(
 
 def _plain(text: object) -> str:
     """Text within a line of Markdown: nothing in it is markup."""
-    line = " ".join(printable(text).split())
-    return "".join(f"\\{character}" if character in "\\`*_[]<>|#&~" else character for character in line)
+    return "".join(f"\\{character}" if character in "\\`*_[]<>|#&~" else character for character in one_line(text))
 
 
 def _line(*cells: object) -> str:
@@ -182,10 +179,8 @@ def _line(*cells: object) -> str:
 
 
 def _cell(text: object, style: str = "") -> Text:
-    """Text for a terminal: on one line, no control character, no direction mark, no markup."""
-    marks = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    clean = "".join(character for character in printable(text) if character not in marks)
-    return Text(" ".join(clean.split()), style=style)
+    """Text for a terminal: nothing in it is markup or control."""
+    return Text(one_line(text), style=style)
 
 
 @lru_cache(maxsize=4)

@@ -16,9 +16,9 @@ import numpy as np
 import vl_convert
 
 from trivium.compare._report import wording
-from trivium.compare._report.columns import titles
+from trivium.compare._report.columns import held, titles
 from trivium.compare._report.looks import BAD, GOOD, INK, LINE, MUTED, PAPER, Look, looks
-from trivium.compare._report.markup import Html, printable
+from trivium.compare._report.markup import Html, one_line
 from trivium.compare._report.placing import LETTER, Span, at_ends, beside_points, thinned
 from trivium.compare._report.wording import finite
 
@@ -95,9 +95,8 @@ def picture(report: Report, measure: str | None = None, unit: str | None = None)
             f"there is nothing to draw in {report.get('title') or 'this report'!r}: no two contenders have both "
             f"{measure or 'a measure'} and {unit or 'a cost'}"
         )
-    held = (report.get("budget") or {}).get("text")
     title = alt.TitleParams(
-        printable(report.get("title") or ""), subtitle=[f"held equal: {printable(held)}"] if held else [],
+        _short(report.get("title") or "", 90), subtitle=[f"held equal: {held(report)}"],
         anchor="start", fontSize=19, subtitleFontSize=13, color=INK, subtitleColor=MUTED, offset=18,
         font=_MEASURED, subtitleFont=_MEASURED,
     )  # fmt: skip
@@ -165,14 +164,21 @@ def _tradeoff(report: Report, measure: str, unit: str, width: int, height: int) 
     rule = base.mark_rule(aria=False, strokeWidth=1.5, opacity=0.55)
     side = {name: alt.expr(f"datum.{name}") for name in ("align", "dx", "dy")}
     layers = [
-        rule.encode(x=x, y=alt.Y("low:Q", title=None), y2="high:Q"),
-        rule.encode(x="left:Q", x2="right:Q", y=y),
-        *_text(base, {"x": x, "y": y, "text": "name:N"}, limit=inner // 2, baseline="middle", fontWeight=600, **side),
+        rule.encode(x=x, y=alt.Y("low:Q", title=None), y2=alt.Y2("high:Q")),
+        rule.encode(x=alt.X("left:Q"), x2=alt.X2("right:Q"), y=y),
+        *_text(
+            base,
+            {"x": x, "y": y, "text": alt.Text("name:N")},
+            limit=inner // 2,
+            baseline="middle",
+            fontWeight=600,
+            **side,
+        ),
         base.mark_point(size=110, filled=True, opacity=1, stroke=PAPER, strokeWidth=1.2).encode(
-            x=x, y=y, shape=alt.Shape("shape:N", scale=None, legend=None), description="told:N"
+            x=x, y=y, shape=alt.Shape("shape:N", scale=None, legend=None), description=alt.Description("told:N")
         ),
     ]
-    title = _title(f"{_named(report, measure)}", wording.direction(_measure(report, measure)))
+    title = _title(f"{_named(report, measure)}", wording.direction(_measure(report, measure)), inner)
     told = f"{wording.unit_title(unit)} against {_named(report, measure)}, a marker per contender"
     return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), {"tradeoff": rows}, told)
 
@@ -206,7 +212,7 @@ def _forest(report: Report, measure: str, width: int) -> Drawing | None:
     better = _measure(report, measure).get("higher_is_better")
     x = alt.X(
         "x:Q",
-        title={True: "worse ← 0 → better", False: "better ← 0 → worse"}.get(better, ""),
+        title="" if better is None else "worse ← 0 → better" if better else "better ← 0 → worse",
         scale=across.scale(),
         axis=alt.Axis(
             grid=True,
@@ -217,10 +223,10 @@ def _forest(report: Report, measure: str, width: int) -> Drawing | None:
     y = alt.Y("row:O", axis=None, sort=None)
     base = alt.Chart(alt.NamedData("forest")).encode(color=_plain("colour"))
     down = 0 if wide else 12
-    name = {"y": y, "text": "name:N", "color": _plain("mark")}
-    verdict = {"y": y, "text": "verdict:N"}
+    name = {"y": y, "text": alt.Text("name:N"), "color": _plain("mark")}
+    verdict = {"y": y, "text": alt.Text("verdict:N")}
     if wide:
-        ink = {"y": y, "text": "amount:N", "color": _plain("ink")}
+        ink = {"y": y, "text": alt.Text("amount:N"), "color": _plain("ink")}
         texts = [
             *_text(base, {"x": alt.value(-12), **name}, align="right", fontWeight=600),
             *_text(base, {"x": alt.value(inner + 14 + amounts), **ink}, align="right"),
@@ -233,19 +239,19 @@ def _forest(report: Report, measure: str, width: int) -> Drawing | None:
         ]
     layers = [
         base.mark_rule(aria=False, strokeDash=[3, 3]).encode(x=alt.XDatum(0), color=alt.value(MUTED)),
-        base.mark_rule(aria=False, strokeWidth=2.5, yOffset=down).encode(x="low:Q", x2="high:Q", y=y),
+        base.mark_rule(aria=False, strokeWidth=2.5, yOffset=down).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y),
         base.mark_point(size=90, filled=True, opacity=1, strokeWidth=2, yOffset=down).encode(
             x=x,
             y=y,
             stroke=_plain("colour", alt.Stroke),
             fill=_plain("inside", alt.Fill),
             shape=alt.Shape("shape:N", scale=None, legend=None),
-            description="told:N",
+            description=alt.Description("told:N"),
         ),
         *texts,
     ]
     baseline = _short(report.get("baseline") or "the baseline")
-    title = _title(f"Difference in {_named(report, measure)}", f"to {baseline}")
+    title = _title(f"Difference in {_named(report, measure)}", f"to {baseline}", width - 16)
     told = f"Differences to {baseline} in {_named(report, measure)}, a row per contender"
     height = alt.Step(36 if wide else 62)
     return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), {"forest": rows}, told)
@@ -271,31 +277,30 @@ def _curves(report: Report, across: str, up: str, width: int, height: int) -> Dr
         thick += [{**drawn, "line": contender, "x": x, "y": y} for x, y in _mean_line(lines)]
     if not thick:
         return None
-    # The first steps fall far and would flatten all that follows: the axis ends at the 97th percentile.
-    heights = sorted(row["y"] for row in [*thin, *thick])
-    up_to = heights[int(0.97 * (len(heights) - 1))]
-    rise = Span.over([y for y in heights if y <= up_to]).widened(0.05)
+    # The first steps fall far and would flatten all that follows: the axis ends where a tenth of the way is done.
+    span = Span.over([row["x"] for row in [*thin, *thick]])
+    late = [row["y"] for row in [*thin, *thick] if span.share(row["x"]) >= 0.1]
+    rise = Span.over(late or [row["y"] for row in thick]).widened(0.05)
     ends = list({row["line"]: {**row, "y": min(row["y"], rise.high)} for row in thick}.values())
     at_ends(ends, rise, height)
     label = min(max(len(row["name"]) for row in ends) * LETTER + 12, width * 0.4)
     inner = int(width - MARGIN - label)
-    span = Span.over([row["x"] for row in [*thin, *thick]])
     price = wording.cost_scale(across, [row["x"] for row in thick])
     x = alt.X("x:Q", title=_AXES[across], scale=span.scale(), axis=_cost_axis(price, inner))
     y = alt.Y("y:Q", title=None, scale=rise.scale(), axis=alt.Axis(tickCount=6))
     dashes = alt.Scale(domain=[row["name"] for row in ends], range=[row["dash"] for row in ends])
     on = lambda name: alt.Chart(alt.NamedData(name)).encode(color=_plain("colour"))  # noqa: E731
     layers = [
-        on("seeds").mark_line(aria=False, strokeWidth=1, opacity=0.35, clip=True).encode(x=x, y=y, detail="line:N"),
+        on("seeds").mark_line(aria=False, strokeWidth=1, opacity=0.35, clip=True).encode(x=x, y=y, detail=alt.Detail("line:N")),
         on("means")
         .mark_line(aria=False, strokeWidth=2.4, clip=True)
-        .encode(x=x, y=y, detail="line:N", strokeDash=alt.StrokeDash("name:N", scale=dashes, legend=None)),
+        .encode(x=x, y=y, detail=alt.Detail("line:N"), strokeDash=alt.StrokeDash("name:N", scale=dashes, legend=None)),
         *_text(
-            on("ends"), {"x": x, "y": y, "text": "name:N"},
+            on("ends"), {"x": x, "y": y, "text": alt.Text("name:N")},
             align="left", baseline="middle", dx=8, dy=alt.expr("datum.dy"), fontWeight=600, limit=label,
         ),
     ]  # fmt: skip
-    title = _title(_AXES[up], "lower is better")
+    title = _title(_AXES[up], "lower is better", inner)
     rows = {"seeds": thin, "means": thick, "ends": ends}
     told = f"{_AXES[up]} over {_AXES[across]}, a line per contender"
     return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), rows, told)
@@ -327,17 +332,18 @@ def _cost_axis(scale: wording.Scale, width: int) -> alt.Axis:
     """Numbers with a prefix where they are large or small."""
     return alt.Axis(
         tickCount=max(4, width // 110),
-        format="~s" if scale.power else "~g",
+        format="~s" if scale.power else ",.6~g",
         labelExpr="datum.value == 0 ? '0' : datum.label",
         labelOverlap=True,
     )
 
 
-def _title(text: str, aside: str) -> alt.TitleParams:
+def _title(text: str, aside: str, limit: float) -> alt.TitleParams:
     return alt.TitleParams(
         text, subtitle=[aside] if aside else [], anchor="start", frame="group", fontSize=13, fontWeight=600,
         subtitleFontSize=12, color=INK, subtitleColor=MUTED, font=_MEASURED, subtitleFont=_MEASURED, offset=10,
         subtitlePadding=3,
+        limit=limit,
     )  # fmt: skip
 
 
@@ -353,7 +359,7 @@ def _named(report: Report, measure: str) -> str:
 
 def _short(text: object, most: int = 32) -> str:
     """A name as a label: printable, on one line, and not longer than a chart can bear."""
-    line = " ".join(printable(text).split())
+    line = one_line(text)
     return line if len(line) <= most else line[: most - 1] + "…"
 
 

@@ -66,8 +66,8 @@ def columns(report: Report) -> list[Column]:
         for unit, amount in (contender.get("spent") or {}).items()
         if finite((amount or {}).get("median"))
     }
-    held = (report.get("budget") or {}).get("unit")
-    units = sorted((unit for unit in report.get("units") or sorted(spent) if unit in spent), key=lambda u: u != held)
+    equal = (report.get("budget") or {}).get("unit")
+    units = sorted((unit for unit in report.get("units") or sorted(spent) if unit in spent), key=lambda u: u != equal)
     return [Column(report, measure["name"], quality=True) for measure in report["measures"]] + [
         Column(report, unit, quality=False) for unit in units
     ]
@@ -98,8 +98,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     budget, tuning = report.get("budget") or {}, report.get("tuning") or {}
     found = []
     if budget:
-        held = str(budget.get("text") or f"{budget.get('amount'):g} {budget.get('unit')}").replace("_", " ")
-        found.append(("held equal", f"{held} per {work(report)}, within {budget.get('tolerance', 0):.0%}"))
+        found.append(("held equal", f"{held(report)} per {work(report)}, within {budget.get('tolerance', 0):.0%}"))
     found += [
         (name, _described(report[key])) for name, key in (("model", "system"), ("task", "task")) if report.get(key)
     ]
@@ -118,6 +117,17 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if totals:
         found.append(("spent in all", ", ".join(totals)))
     return found
+
+
+def held(report: Report) -> str:
+    """The budget in words: '64 new tokens', '2.00 PFLOP'."""
+    budget = report.get("budget") or {}
+    amount, unit = finite(budget.get("amount")), str(budget.get("unit") or "")
+    if amount is None:
+        return str(budget.get("text") or "")
+    scale = wording.cost_scale(unit, [amount])
+    words = [scale(amount), scale.suffix, "" if wording.unit_suffix(unit) else wording.unit_title(unit)]
+    return " ".join(word for word in words if word)
 
 
 def work(report: Report) -> str:

@@ -1,11 +1,11 @@
 """The examples that a page carries: as many as it can hold, evenly taken, with long texts cut and counted."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trivium.compare._report import wording
 from trivium.compare._report.columns import titles
+from trivium.compare._report.markup import Fragment
 
 Report = Mapping[str, Any]
 Example = Mapping[str, Any]
@@ -14,8 +14,6 @@ EXAMPLE_BYTES = 4_000_000
 """About how much text of examples a page carries; beyond it the page holds an even sample and says so."""
 TEXT_LIMIT = 20_000
 """Characters of one prompt or output that a page shows; beyond it the page says how many are left out."""
-
-_STYLE_TAG = re.compile(r"<style>(.*?)</style>", re.DOTALL | re.IGNORECASE)
 
 
 def kept(report: Report) -> list[Example]:
@@ -65,24 +63,13 @@ def data(report: Report) -> dict[str, Any]:
     return {"contenders": names, "kinds": sorted(kinds - {"plain"}), "items": items}
 
 
-def fragment_style(report: Report) -> str:
-    """The style that attributions bring along, once; none that could leave its element or load anything."""
-    found = {
-        style
-        for example in kept(report)
-        for output in (example.get("outputs") or {}).values()
-        for style in _STYLE_TAG.findall(output.get("html") or "")
-    }
-    return "".join(style for style in sorted(found) if not re.search(r"[<\\]|@import|url\(", style, re.IGNORECASE))
-
-
 def _output(output: Mapping[str, Any], names: Mapping[str, str], scales: Mapping[str, wording.Scale]) -> dict[str, Any]:
     text, values = str(output.get("text") or ""), _values(output)
     return {
         "spans": _runs(text, output.get("spans") or ()),
         "left": max(0, len(text) - TEXT_LIMIT),
         "values": [[names[n], scales[n](values[n])] for n in names if wording.finite(values.get(n)) is not None],
-        "html": _STYLE_TAG.sub("", output["html"]) if output.get("html") else None,
+        "fragment": Fragment(str(output["html"])).nodes if output.get("html") else None,
         "error": str(output.get("error") or ""),
     }
 
@@ -109,5 +96,5 @@ def _weight(example: Example) -> int:
     """About the bytes of an example within the page."""
     outputs = (example.get("outputs") or {}).values()
     texts = [example.get("prompt"), *(output.get("text") for output in outputs)]
-    marked = sum(16 * len(output.get("spans") or ()) + len(output.get("html") or "") for output in outputs)
+    marked = sum(16 * len(output.get("spans") or ()) + len(str(output.get("html") or "")) for output in outputs)
     return sum(min(len(str(text or "")), TEXT_LIMIT) for text in texts) + marked + 200

@@ -9,12 +9,14 @@ import hashlib
 import json
 import math
 import re
+from html.parser import HTMLParser
 from typing import Any
 
 _VOID = frozenset({"br", "hr", "input", "link", "meta", "wbr"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)} | {0x7F: 0x2421}
-_CONTROL |= {code: 0xFFFD for code in range(0x80, 0xA0)} | {0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}
+_CONTROL |= dict.fromkeys([*range(0x80, 0xA0), 0xFFFE, 0xFFFF], 0xFFFD)
+_DIRECTIONS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 
 
 class Html(str):
@@ -33,9 +35,15 @@ def printable(text: object) -> str:
     return _SURROGATE.sub("\ufffd", plain)
 
 
+def one_line(text: object) -> str:
+    """A name, a title or a sentence that holds one: printable, on one line, and unable to turn what stands around it
+    backwards. (Outputs of models keep their direction marks; each is isolated in a block of its own.)"""
+    return " ".join(printable(text).translate(_DIRECTIONS).split())
+
+
 def escape(text: object) -> Html:
     """Text for use between tags or inside a quoted attribute."""
-    plain = printable(text)
+    plain = printable(text).translate(_DIRECTIONS)
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
         plain = plain.replace(character, entity)
     return Html(plain)
@@ -78,6 +86,55 @@ def embedded(data: Any, name: str) -> Html:
 def content_hash(text: str) -> str:
     """The source expression by which a content security policy allows exactly this inline text."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+class Fragment(HTMLParser):
+    """A piece of HTML as a tree of plain data: a node is a text, or [tag, attributes, styles, nodes].
+
+    Only what an attribution is made of is taken over: a few tags, attributes that tell, styles that colour and space.
+    Scripts, links, handlers, classes and identifiers are left behind; of other tags the text stays.
+    """
+
+    TAGS = frozenset({"b", "bdi", "br", "div", "i", "p", "small", "span"})
+    ATTRIBUTES = frozenset({"aria-label", "dir", "role", "title"})
+    STYLES = frozenset(
+        {"background", "border-radius", "color", "display", "font-weight", "height", "line-height", "margin"}
+        | {"overflow-wrap", "padding", "white-space"}
+    )
+    VALUE = re.compile(r"(?!.*(url|image|var|expression))[\w\s.,%#()-]+", re.IGNORECASE)
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.nodes: list[Any] = []
+        self._open: list[tuple[str, list[Any]]] = [("", self.nodes)]
+        self._hidden = ""
+        self.feed(printable(html))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "style"):
+            self._hidden = tag
+        if tag not in self.TAGS:
+            return
+        given = {name: value or "" for name, value in attrs if name in self.ATTRIBUTES}
+        rules = [rule.partition(":") for rule in (dict(attrs).get("style") or "").split(";")]
+        styles = {name.strip(): value.strip() for name, _, value in rules}
+        safe = {name: value for name, value in styles.items() if name in self.STYLES and self.VALUE.fullmatch(value)}
+        children: list[Any] = []
+        self._open[-1][1].append([tag, given, safe, children])
+        if tag != "br":
+            self._open.append((tag, children))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._hidden:
+            self._hidden = ""
+        if tag in (name for name, _ in self._open[1:]):
+            while self._open.pop()[0] != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self._open[-1][1].append(data)
 
 
 def _finite(data: Any) -> Any:

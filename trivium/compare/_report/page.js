@@ -108,21 +108,19 @@
     drafted: "proposed by the drafter",
   };
 
-  // An attribution arrives as a fragment of HTML. Only what such a fragment is made of is taken over, node by node:
-  // no script, no link, no style but the classes of its own.
-  const tags = new Set("BDI BR CAPTION DETAILS DIV I P SECTION SPAN SUMMARY TABLE TBODY TD TH THEAD TR".split(" "));
-  const attributes = ["aria-label", "colspan", "data-tip", "dir", "open", "role", "scope", "tabindex", "title"];
-  const adopt = (from, to) => {
-    for (const node of from.childNodes) {
-      if (node.nodeType === Node.TEXT_NODE) to.append(node.data);
-      else if (node.nodeType === Node.ELEMENT_NODE && tags.has(node.tagName)) {
-        const copy = document.createElement(node.tagName);
-        for (const name of attributes) if (node.hasAttribute(name)) copy.setAttribute(name, node.getAttribute(name));
-        copy.classList.add(...[...node.classList].filter((name) => /^ta(-[a-z0-9-]+)?$/.test(name)));
-        to.append(adopt(node, copy));
+  // An attribution arrives as a tree: texts, and [tag, attributes, styles, nodes].
+  const grow = (nodes, into) => {
+    for (const node of nodes) {
+      if (typeof node === "string") into.append(node);
+      else {
+        const [tag, attributes, styles, children] = node;
+        const element = document.createElement(tag);
+        for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+        for (const [name, value] of Object.entries(styles)) element.style.setProperty(name, value);
+        into.append(grow(children, element));
       }
     }
-    return to;
+    return into;
   };
 
   const text = (spans, left) => {
@@ -137,7 +135,7 @@
   const show = (item) => {
     const prompt = make("div", "prompt", make("h3", "", "prompt"), text([["plain", item.prompt]], item.left));
     const legend = make("p", "legend", ...kinds.map((kind) => make("span", "", make("span", kind in words ? kind : "", kind), " " + (words[kind] ?? ""))));
-    const whole = Object.values(item.outputs).some((output) => output.html);
+    const whole = Object.values(item.outputs).some((output) => output.fragment?.length);
     const outputs = make("div", whole ? "outputs whole" : "outputs");
     contenders.forEach((name, i) => {
       const output = item.outputs[i];
@@ -145,7 +143,7 @@
       const card = make("article", "output", make("h3", "", marker(i), make("bdi", "", name)));
       if (output.values.length) card.append(make("p", "facts-line", output.values.map(([title, value]) => `${title} ${value}`).join(" · ")));
       if (output.error) card.append(make("p", "error", "failed: " + output.error));
-      if (output.html) card.append(adopt(new DOMParser().parseFromString(output.html, "text/html").body, make("div", "fragment")));
+      if (output.fragment?.length) card.append(grow(output.fragment, make("div", "fragment")));
       else if (output.spans.length) card.append(text(output.spans, output.left));
       else if (!output.error) card.append(make("p", "aside", "(empty)"));
       card.dataset.contender = i;

@@ -33,6 +33,11 @@ def unit_title(unit: str) -> str:
     return UNITS.get(unit, (unit.replace("_", " "), ""))[0]
 
 
+def unit_suffix(unit: str) -> str:
+    """What numbers in a unit are followed by, before any prefix: 'FLOP', 's', 'B' or nothing."""
+    return UNITS.get(unit, ("", ""))[1]
+
+
 def finite(x: object) -> float | None:
     """A number that can be shown, or None."""
     if isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x):
@@ -75,9 +80,9 @@ def measure_scale(values: Iterable[object], halves: Iterable[object] = ()) -> Sc
 
 
 def cost_scale(unit: str, values: Iterable[object]) -> Scale:
-    """For a cost: a prefix by the largest value, three figures for the typical one."""
+    """For a cost: a prefix by the largest value; three figures of the typical one, and two of the smallest."""
     shown = sorted(v for v in map(finite, values) if v and v > 0)
-    suffix = UNITS.get(unit, ("", ""))[1]
+    suffix = unit_suffix(unit)
     if not shown:
         return Scale(decimals=0, unit=suffix)
     whole = unit not in ("flops", "seconds") and all(v == int(v) for v in shown)
@@ -86,8 +91,9 @@ def cost_scale(unit: str, values: Iterable[object]) -> Scale:
     power = max(-3, min(6, math.floor(math.log10(shown[-1]) / 3)))
     if unit == "seconds" and power > 0:
         power = 0
-    typical = shown[len(shown) // 2] / 1000**power
-    return Scale(power, min(4, max(0, 2 - math.floor(math.log10(typical)))), suffix)
+    figures = lambda value, n: n - 1 - math.floor(math.log10(value / 1000**power))  # noqa: E731
+    decimals = max(figures(shown[len(shown) // 2], 3), figures(shown[0], 2))
+    return Scale(power, min(4, max(0, decimals)), suffix)
 
 
 def p_value(p: object) -> str:
@@ -113,7 +119,8 @@ def interval(low: object, high: object, scale: Scale, *, sign: bool = False) -> 
 
 def direction(measure: Mapping[str, Any]) -> str:
     """'higher is better', 'lower is better', or nothing."""
-    return {True: "higher is better", False: "lower is better"}.get(measure.get("higher_is_better"), "")
+    better = measure.get("higher_is_better")
+    return "" if better is None else f"{'higher' if better else 'lower'} is better"
 
 
 def claim(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
