@@ -39,7 +39,11 @@ def run(*, new: int = NEW, repeats: int = 5, count: int = 3) -> dict[str, Any]:
             f"prompt lookup / own greedy, {kind}, bfloat16", ours, plain, repeats=repeats, target=plain_target
         )
         against_peer = interleaved(
-            f"prompt lookup / transformers' prompt lookup, {kind}, bfloat16", ours, peer, repeats=repeats, target=peer_target
+            f"prompt lookup / transformers' prompt lookup, {kind}, bfloat16",
+            ours,
+            peer,
+            repeats=repeats,
+            target=peer_target,
         )
         rows += [against_plain.to_dict(), against_peer.to_dict()]
         made = ours()

@@ -6,9 +6,8 @@ from functools import cache
 import torch
 
 from tests.families import wrapped
-from trivium.core.protocols import LanguageModel
+from trivium.core.protocols import LanguageModel, LMOutput
 from trivium.decoding._certificate import Prefixes
-from trivium.core.protocols import LMOutput
 
 
 @cache

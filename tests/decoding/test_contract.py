@@ -80,7 +80,9 @@ def test_a_row_of_a_padded_batch_gives_what_it_gives_alone(name, family, side):
             continue  # its stream of random numbers belongs to its place in the batch
         alone = decode(name, model, torch.tensor([row]))
         assert together.row(index).tolist() == alone.row(0).tolist()
-        torch.testing.assert_close(together.logprobs[index], alone.logprobs[0], atol=1e-9 if family != "mamba" else 1e-4, rtol=0)
+        torch.testing.assert_close(
+            together.logprobs[index], alone.logprobs[0], atol=1e-9 if family != "mamba" else 1e-4, rtol=0
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)

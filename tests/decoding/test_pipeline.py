@@ -86,7 +86,9 @@ def test_top_k_keeps_exactly_k_and_the_lowest_ids_among_equals(values, k):
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=24), st.floats(0.01, 1.0), st.integers(1, 8))
 def test_top_p_by_partial_sort_equals_the_full_sort(values, p, head):
     logits = torch.tensor([values, values[::-1]]).double()
-    assert torch.equal(keep_top_p(logits, p, head), keep_top_p_reference(logits.softmax(-1), p) if p < 1 else logits > -1)
+    assert torch.equal(
+        keep_top_p(logits, p, head), keep_top_p_reference(logits.softmax(-1), p) if p < 1 else logits > -1
+    )
 
 
 def test_a_draw_is_the_inverse_of_the_cumulative_distribution():

@@ -44,7 +44,13 @@ def test_bad_words_and_minimum_length_hold_throughout():
 def test_a_repetition_penalty_makes_loops_rarer():
     prompt = torch.tensor([[1, 5, 6, 7]])
     kinds = [
-        len(set(Sampling(0.0, repetition_penalty=r)(tiny(), prompt, limit=60, generator=torch.Generator()).row(0).tolist()))
+        len(
+            set(
+                Sampling(0.0, repetition_penalty=r)(tiny(), prompt, limit=60, generator=torch.Generator())
+                .row(0)
+                .tolist()
+            )
+        )
         for r in (1.0, 5.0)
     ]
     assert kinds[1] > kinds[0]

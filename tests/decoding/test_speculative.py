@@ -70,7 +70,9 @@ def test_greedy_output_survives_any_drafter(family, what):
     assert torch.equal(made.ids, plain.ids)
     torch.testing.assert_close(made.logprobs, plain.logprobs, atol=1e-9, rtol=0)
     rate = made.trace.acceptance_rate
-    assert {"right": rate == 1, "wrong": rate == 0, "random": rate is not None and rate < 0.3, "empty": rate is None}[what]
+    assert {"right": rate == 1, "wrong": rate == 0, "random": rate is not None and rate < 0.3, "empty": rate is None}[
+        what
+    ]
     assert made.trace.total("rows") + 3 <= 3 * 24
     assert int(made.accepted.sum()) == made.trace.total("accepted")
     if what == "right":
@@ -214,7 +216,10 @@ def test_a_model_without_trees_still_does_chains_and_one_without_truncate_is_ref
     words = {"prompt": torch.tensor([[1, 2, 1, 2, 1], [3, 3, 3, 3, 3]]), "mask": None}
     chains = Limited({"tree", "gather"})
     assert torch.equal(run(Speculative(PromptLookup(ngram=1)), chains, **words).ids, run(Greedy(), chains, **words).ids)
-    for model, drafter in ((chains, PromptLookup(matches=2)), (Limited({"tree", "gather", "truncate"}), PromptLookup())):
+    for model, drafter in (
+        (chains, PromptLookup(matches=2)),
+        (Limited({"tree", "gather", "truncate"}), PromptLookup()),
+    ):
         with Meter() as meter, pytest.raises(NotOffered):
             run(Speculative(drafter), model, **words)
         assert meter.spent.calls == 0

@@ -62,7 +62,10 @@ def test_independent_draws_come_with_the_distribution_they_came_from():
 
 def test_siblings_are_drawn_from_that_distribution():
     q = torch.tensor([0.7, 0.2, 0.1]).double()
-    session = start(DraftModel(Table(q.log().repeat(3, 1)), length=1, branching=(2000,), min_confidence=0.0), Table(torch.zeros(3, 3)))
+    session = start(
+        DraftModel(Table(q.log().repeat(3, 1)), length=1, branching=(2000,), min_confidence=0.0),
+        Table(torch.zeros(3, 3)),
+    )
     tokens = session.propose([torch.tensor([0])], [1])[0].tokens[1:]
     torch.testing.assert_close(torch.bincount(tokens, minlength=3) / 2000, q.float(), atol=0.04, rtol=0)
 
@@ -109,7 +112,14 @@ def test_what_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"length": 0}, {"branching": (0,)}, {"branching": (1, 2, 3), "length": 2}, {"draws": "best"}, {"min_confidence": 2.0}]
+    "wrong",
+    [
+        {"length": 0},
+        {"branching": (0,)},
+        {"branching": (1, 2, 3), "length": 2},
+        {"draws": "best"},
+        {"min_confidence": 2.0},
+    ],
 )
 def test_settings_out_of_range(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -225,7 +225,9 @@ def _law(decoder: Any, model: "Restricted", sampler: Sampler, draws: int, bar: B
     return LawTest(card_of(sampler).name, draws, cells, statistic, p_value, sum(lengths) / len(lengths))
 
 
-def exact_joint(model: LanguageModel, pipeline: Pipeline, depth: int = DEPTH, prompt: Sequence[int] = PATTERN) -> Tensor:
+def exact_joint(
+    model: LanguageModel, pipeline: Pipeline, depth: int = DEPTH, prompt: Sequence[int] = PATTERN
+) -> Tensor:
     """(vocab ** depth,) the probability of each text of so many tokens, first token most significant."""
     texts, joint = torch.tensor([list(prompt)]), torch.ones(1, dtype=torch.float64)
     vocab = model.vocab_size

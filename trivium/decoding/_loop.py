@@ -32,7 +32,13 @@ class Prompts:
 
 
 def prepare(
-    decoder: object, model: LanguageModel, prompt: Tensor, mask: Tensor | None, limit: int, stop: Stop, needs: Sequence[str] = ()
+    decoder: object,
+    model: LanguageModel,
+    prompt: Tensor,
+    mask: Tensor | None,
+    limit: int,
+    stop: Stop,
+    needs: Sequence[str] = (),
 ) -> Prompts:
     """Check everything that can be checked before the model runs, and push padding to the left.
 
@@ -45,15 +51,21 @@ def prepare(
     if prompt.ndim != 2 or prompt.dtype != torch.int64:
         raise ValueError(f"prompt must be (batch, time) of int64, got {tuple(prompt.shape)} of {prompt.dtype}")
     if mask is not None and (mask.shape != prompt.shape or mask.dtype != torch.bool):
-        raise ValueError(f"mask must be bool of the prompt's shape {tuple(prompt.shape)}, got {tuple(mask.shape)} of {mask.dtype}")
+        raise ValueError(
+            f"mask must be bool of the prompt's shape {tuple(prompt.shape)}, got {tuple(mask.shape)} of {mask.dtype}"
+        )
     lengths = [prompt.shape[1]] * len(prompt) if mask is None else mask.sum(1).tolist()
     if not lengths or min(lengths) == 0:
-        raise ValueError(f"the prompt of row {lengths.index(0) if lengths else 0} is empty; give at least one token, such as the start token")
+        raise ValueError(
+            f"the prompt of row {lengths.index(0) if lengths else 0} is empty; give at least one token, such as the start token"
+        )
     real = prompt if mask is None else prompt[mask]
     low, high = int(real.min()), int(real.max())
     if low < 0 or high >= model.vocab_size:
         bad = low if low < 0 else high
-        raise ValueError(f"prompt token {bad} is outside the vocabulary of {model.vocab_size} (0 to {model.vocab_size - 1})")
+        raise ValueError(
+            f"prompt token {bad} is outside the vocabulary of {model.vocab_size} (0 to {model.vocab_size - 1})"
+        )
     if model.max_positions is not None and max(lengths) + limit > model.max_positions:
         raise ValueError(
             f"a prompt of {max(lengths)} tokens and {limit} new ones are more than the {model.max_positions} positions "
@@ -162,7 +174,9 @@ def checked_normaliser(logits: Tensor, rows: Sequence[int], lengths: Sequence[in
     normaliser = wide.logsumexp(-1)
     if not normaliser.isfinite().all():
         bad = int((~normaliser.isfinite()).nonzero()[0, 0])
-        raise NotFinite(f"the model's logits after {lengths[bad]} tokens of row {rows[bad]} are not finite; check its weights, or use a wider dtype")
+        raise NotFinite(
+            f"the model's logits after {lengths[bad]} tokens of row {rows[bad]} are not finite; check its weights, or use a wider dtype"
+        )
     return normaliser
 
 

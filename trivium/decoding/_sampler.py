@@ -29,9 +29,7 @@ class Sampler(ABC):
         mask: Tensor | None = None,
         stop: Stop = Stop(),
     ) -> Generation:
-        return step_by_step(
-            self, model, prompt, self.pipeline, limit=limit, generator=generator, mask=mask, stop=stop
-        )
+        return step_by_step(self, model, prompt, self.pipeline, limit=limit, generator=generator, mask=mask, stop=stop)
 
 
 def check_temperature(temperature: float) -> None:

@@ -93,7 +93,9 @@ class Rejection:
             for child in children[node]:
                 q, y = _drafted_from(tree, node).to(p), tokens[child]
                 if q[y] <= 0:
-                    raise ValueError(f"drafted token {y} has probability 0 in its draft distribution; it was not drawn from it")
+                    raise ValueError(
+                        f"drafted token {y} has probability 0 in its draft distribution; it was not drawn from it"
+                    )
                 if uniform() * float(q[y]) < float(p[y]):
                     taken = child
                     break
@@ -150,7 +152,9 @@ def check_suited(name: str, verifier: Verifier, draws: Draw) -> None:
 
 def _drafted_from(tree: TokenTree, node: int) -> Tensor:
     if tree.probs is None:
-        raise ValueError("rejection needs the draft distribution of every node, and this drafter gives none; use verifier 'match'")
+        raise ValueError(
+            "rejection needs the draft distribution of every node, and this drafter gives none; use verifier 'match'"
+        )
     return tree.probs[node]
 
 

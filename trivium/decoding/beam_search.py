@@ -100,7 +100,9 @@ class BeamSearch:
         with torch.inference_mode():
             return self._search(model, prompts, limit, stop, trace or Trace())
 
-    def _search(self, model: LanguageModel, prompts: Prompts, limit: int, stop: Stop, trace: Trace) -> list[list[Hypothesis]]:
+    def _search(
+        self, model: LanguageModel, prompts: Prompts, limit: int, stop: Stop, trace: Trace
+    ) -> list[list[Hypothesis]]:
         started = time.perf_counter()
         out = prefill(model, prompts)
         trace.seconds["prefill"] = time.perf_counter() - started
@@ -112,7 +114,9 @@ class BeamSearch:
             lengths = [prompts.lengths[row] + len(beam.tokens) for row, beam in live]
             normaliser = checked_normaliser(logits, [row for row, _ in live], lengths)
             logp = (logits.to(normaliser.dtype) - normaliser[:, None]).double()
-            trace.note(rows=len({row for row, _ in live}), committed=len({row for row, _ in live}), target_positions=len(live))
+            trace.note(
+                rows=len({row for row, _ in live}), committed=len({row for row, _ in live}), target_positions=len(live)
+            )
             grown, parents = self._extend(live, logp, finished)
             live, kept = [], []
             for (row, beam), parent in zip(grown, parents, strict=True):

@@ -35,10 +35,10 @@ from trivium.core.protocols import Drafter, LanguageModel, State
 from trivium.core.tree import TokenTree
 from trivium.decoding._loop import Prompts, Streams, Writer, checked_normaliser, prefill, prepare
 from trivium.decoding._pipeline import Pipeline
+from trivium.decoding._sampler import Sampler
 from trivium.decoding._trees import NodeLaws, is_chain, pack, shared_work
 from trivium.decoding._verify import VERIFIERS, Careless, Verifier, check_suited
 from trivium.decoding.greedy import Greedy
-from trivium.decoding._sampler import Sampler
 
 
 @method(
@@ -62,7 +62,9 @@ class Speculative:
     def __post_init__(self) -> None:
         if not isinstance(self.of, Sampler):
             name = card_of(self.of).name
-            raise TypeError(f"'of' must draw each token from one distribution (greedy, sampling, top_p ...), got {name}")
+            raise TypeError(
+                f"'of' must draw each token from one distribution (greedy, sampling, top_p ...), got {name}"
+            )
         if isinstance(self.verifier, str) and self.verifier not in VERIFIERS:
             raise ValueError(f"verifier must be one of {', '.join(VERIFIERS)} or an object, got {self.verifier!r}")
         if self.verifier == "greedy" and not self.of.pipeline.greedy:
@@ -163,17 +165,23 @@ class _Run:
             clock.lap("verify")
         return self.writer.generation(self.model, self.trace, drafts=True)
 
-    def _verify(self, trees: Sequence[TokenTree], logits: Tensor, before: Sequence[int]) -> tuple[Tensor, dict[str, int]]:
+    def _verify(
+        self, trees: Sequence[TokenTree], logits: Tensor, before: Sequence[int]
+    ) -> tuple[Tensor, dict[str, int]]:
         """Let the verifier choose in every live row and commit. Returns the kept nodes (rows, nodes) and counts."""
         kept = torch.zeros(logits.shape[:2], dtype=torch.bool)
         kept[:, 0] = True
         shared = shared_work(self.pipeline, logits)
         live, counts = set(self.writer.live), {"verified": 0, "accepted": 0, "committed": 0}
-        chosen: list[tuple[int, list[int], list[int]]] = []  # row of the pass, nodes from the root down, tokens after them
+        chosen: list[
+            tuple[int, list[int], list[int]]
+        ] = []  # row of the pass, nodes from the root down, tokens after them
         for at, (row, tree) in enumerate(zip(self.fed, trees, strict=True)):
             if row in live:
                 generated = len(self.writer.ids[row])
-                laws = NodeLaws(self.pipeline, logits[at], tree, self.context(row), generated, self.stop.tokens, shared(at))
+                laws = NodeLaws(
+                    self.pipeline, logits[at], tree, self.context(row), generated, self.stop.tokens, shared(at)
+                )
                 found = self.verifier(tree, laws, lambda row=row: self.streams(row))
                 drafted = [int(tree.tokens[node]) for node in found.path]
                 chosen.append((at, [0, *found.path], [*drafted, found.token]))

@@ -90,7 +90,9 @@ class DraftModel:
                 f"the draft model has a vocabulary of {draft.vocab_size} and the target one of {model.vocab_size}; "
                 "they must share a tokenizer"
             )
-        require_offers("draft_model's draft", draft, ["causal", "state", "truncate", *(["tree"] if self.branches else [])])
+        require_offers(
+            "draft_model's draft", draft, ["causal", "state", "truncate", *(["tree"] if self.branches else [])]
+        )
         return Drafting(self, draft, generator, logits)
 
 
@@ -218,11 +220,18 @@ class Drafting:
             if not level:
                 break
             new = self._draw(grown, level, depth)
-            feed = [[node for node in nodes if depth + 1 < growth.limit] for growth, nodes in zip(grown, new, strict=True)]
+            feed = [
+                [node for node in nodes if depth + 1 < growth.limit] for growth, nodes in zip(grown, new, strict=True)
+            ]
             width = max(map(len, feed))
             if width == 0:
                 break
-            ids = torch.tensor([[growth.tokens[n] for n in nodes] + [0] * (width - len(nodes)) for growth, nodes in zip(grown, feed, strict=True)])
+            ids = torch.tensor(
+                [
+                    [growth.tokens[n] for n in nodes] + [0] * (width - len(nodes))
+                    for growth, nodes in zip(grown, feed, strict=True)
+                ]
+            )
             if self.settings.branches:
                 out = self._feed(ids, **self._level_mask(grown, feed, past, width, lengths, depth + 1))
             else:
@@ -238,7 +247,12 @@ class Drafting:
         children = self.settings.branching[depth] if depth < len(self.settings.branching) else 1
         raw = torch.stack([logits for _, _, logits in level])
         histories = [
-            torch.cat([grown[at].history, torch.tensor([grown[at].tokens[n] for n in grown[at].path(node)], dtype=torch.int64)])
+            torch.cat(
+                [
+                    grown[at].history,
+                    torch.tensor([grown[at].tokens[n] for n in grown[at].path(node)], dtype=torch.int64),
+                ]
+            )
             for at, node, _ in level
         ]
         processed = self.logits(raw, histories)
