@@ -1,9 +1,9 @@
 """Run by test_resume: train in child processes that are killed, over and over, until one comes to the end.
 
-    python killed.py FOLDER
+    python killed.py FOLDER EVERY
 
 Children are forked from this process, which has done no work, so that each attempt starts at once. Some are killed at
-a random moment, some at a chosen point inside the writing of a checkpoint.
+chosen points, most of them inside the writing of a checkpoint (every EVERY-th point is used), some at random moments.
 """
 
 import json
@@ -63,16 +63,16 @@ def child(folder, point=None):
         os._exit(0)
 
 
-def main(home):
+def main(home, every):
     start = time.perf_counter()
     os.waitpid(child(home / "whole"), 0)
     takes = time.perf_counter() - start
     random.seed()
     killed = {"at a point": 0, "at a moment": 0}
-    for point in POINTS:
+    for point in POINTS[::every]:
         _, status = os.waitpid(child(home / "broken", point), 0)
         killed["at a point"] += os.WIFSIGNALED(status)
-    for _ in range(6):
+    for _ in range(6 // every):
         process = child(home / "broken")
         time.sleep(random.uniform(0.0, 0.6 * takes))
         os.kill(process, signal.SIGKILL)
@@ -85,4 +85,4 @@ def main(home):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

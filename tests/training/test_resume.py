@@ -43,13 +43,14 @@ def stopped(folder, at, settings=SETTINGS):
         run(tiny(), folder, stop=at, settings=settings)
 
 
-def test_killed_again_and_again_the_run_ends_with_the_same_bits(tmp_path):
-    script = Path(__file__).with_name("killed.py")
-    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=200)
+@pytest.mark.parametrize(("every", "least"), [(3, (3, 0)), pytest.param(1, (8, 2), marks=pytest.mark.slow)])
+def test_killed_again_and_again_the_run_ends_with_the_same_bits(tmp_path, every, least):
+    launch = [sys.executable, str(Path(__file__).with_name("killed.py")), str(tmp_path), str(every)]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     killed = json.loads(done.stdout)
-    assert killed["at a point"] >= 7, killed
-    assert killed["at a moment"] >= 1, killed
+    assert killed["at a point"] >= least[0], killed
+    assert killed["at a moment"] >= least[1], killed
     whole, broken = (read(tmp_path / name / "checkpoints" / "step-00000024") for name in ("whole", "broken"))
     assert same(dict(whole.weights), dict(broken.weights))
     assert same(dict(whole.moments), dict(broken.moments))
