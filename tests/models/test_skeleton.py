@@ -168,13 +168,17 @@ def test_a_step_without_a_kept_state_leaves_the_given_one_as_it_was():
     torch.testing.assert_close(model(tokens[:, 5:], state=state).logits, model(tokens).logits[:, 5:], **EXACT)
 
 
-def test_states_of_other_models_are_refused():
-    with pytest.raises(TypeError, match="gave out itself"):
-        hybrid()(ids(), state=_Foreign())
-
-
-class _Foreign:
-    batch, slots, lengths = 3, 0, torch.zeros(3, dtype=torch.int64)
+def test_states_of_another_sort_of_model_are_refused():
+    models = hybrid().float(), Llama().build(VOCAB), TransNormer().build(VOCAB)
+    states = [model(ids(), keep_state=True).state for model in models]
+    for model, state in (
+        (models[0], states[1]),
+        (models[1], states[2]),
+        (models[2], states[1]),
+        (models[1], states[0]),
+    ):
+        with pytest.raises(TypeError, match="goes on from states of its own"):
+            model(ids(), state=state)
 
 
 def test_a_parameter_without_a_role_is_refused():

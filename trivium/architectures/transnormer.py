@@ -24,7 +24,8 @@ Caveats
     With one layer the schedule of alibi has no span, and the factor is taken as 1. Embedding scaling differs between
     releases, so it is a field. The authors let padding on the left fade an empty memory, which changes nothing; here
     padding anywhere is not counted as time. LRPE starts from theta_j = 10000^(-2j/width) over all coordinates of all
-    heads, as released, so the later heads hardly turn. The paper's gains of a few percent were shown at 385M
+    heads, as released, so the later heads hardly turn. With decay "none", no LRPE layers and no gate the mixer is plain
+    causal linear attention under a norm. The paper's gains of a few percent were shown at 385M
     parameters and more.
 """
 

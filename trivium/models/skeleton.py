@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -266,6 +266,13 @@ class StackState(State):
         )
 
 
+def keys_of(state: State | None) -> KeyValueState | None:
+    """The part of a state that remembers tokens."""
+    if isinstance(state, StackState):
+        return state.keys
+    return state if isinstance(state, KeyValueState) else None
+
+
 @dataclass(frozen=True)
 class SkeletonOutput(LMOutput):
     """An output with what the layers reported beside it: auxiliary losses and statistics by name."""
@@ -412,8 +419,8 @@ class Skeleton(Sited, LanguageModel):
             raise NotOffered(
                 "a 4-D mask needs 'tree': a layer of this model sums up its past and cannot hide parts of it"
             )
-        keys = state.keys if isinstance(state, StackState) else state
-        seen = keys.visible if isinstance(keys, KeyValueState) else None
+        keys = keys_of(state)
+        seen = None if keys is None else keys.visible
         ctx = Context(ids, hidden.new_empty(0), time, real, segments, attend, slots, seen)
         ctx.positions = self._positions(ctx, hidden, state) if positions is None else positions
         if ctx.positions.shape not in ((batch, time), (1, time)):
@@ -435,12 +442,13 @@ class Skeleton(Sited, LanguageModel):
 
     def _memories(self, hidden: Tensor, state: State | None) -> list[Any]:
         """What each layer goes on from."""
-        if state is not None and not isinstance(state, (KeyValueState, StackState)):
+        mine = KeyValueState if "truncate" in self.offers else StackState
+        if state is not None and not isinstance(state, mine):
             raise TypeError(
-                f"this model goes on from states that it gave out itself, not from a {type(state).__name__}"
+                f"this model goes on from states of its own, a {mine.__name__}, not a {type(state).__name__}"
             )
         batch, time = hidden.shape[:2]
-        keys = state.keys if isinstance(state, StackState) else state
+        keys = keys_of(state)
         buffers = Buffers(capacity_for(time)) if keys is None else keys.room(time)
         slots = 0 if keys is None else keys.slots
         summaries: Sequence[Memory | None] = state.memories if isinstance(state, StackState) else [None] * self.depth
@@ -489,19 +497,22 @@ def initialise(model: Skeleton, seed: int, keep: Callable[[nn.Parameter], bool] 
     """Fill every parameter by the role that its module gives it in ``roles``, but for those to ``keep`` and those on
     the meta device."""
     spread = {"in": 0.02, "embed": 0.02, "out": 0.02 / math.sqrt(2 * max(model.depth, 1))}
-    owners = {id(p): (module, name) for module in model.modules() for name, p in module.named_parameters(recurse=False)}
-    first = {id(p): owner for p, owner in reversed([(p, owners[id(p)]) for p in model.parameters()])}
-    for path, parameter in model.named_parameters():
-        module, name = first[id(parameter)]
-        role = getattr(module, "roles", {}).get(name)
-        if parameter.is_meta or keep(parameter):
-            continue
-        if role in spread:
-            noise = torch.randn(parameter.shape, generator=seeds.generator(seed, "init", path))
-            parameter.copy_(noise * spread[role])
-        elif role in ("zero", "one"):
-            parameter.fill_(0.0 if role == "zero" else 1.0)
-        elif role == "own":
-            parameter.copy_(module.initial(name))  # type: ignore[operator]
-        else:
-            raise TypeError(f"{path} has no role; its module must name one of {', '.join(Role.__args__)} in `roles`")
+    filled: set[int] = set()  # a tensor that two modules share takes the name and role of the first
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            path = f"{prefix}.{name}" if prefix else name
+            role = getattr(module, "roles", {}).get(name)
+            if id(parameter) in filled or parameter.is_meta or keep(parameter):
+                continue
+            filled.add(id(parameter))
+            if role in spread:
+                noise = torch.randn(parameter.shape, generator=seeds.generator(seed, "init", path))
+                parameter.copy_(noise * spread[role])
+            elif role in ("zero", "one"):
+                parameter.fill_(0.0 if role == "zero" else 1.0)
+            elif role == "own":
+                parameter.copy_(module.initial(name))  # type: ignore[operator]
+            else:
+                raise TypeError(
+                    f"{path} has no role; its module must name one of {', '.join(get_args(Role))} in `roles`"
+                )
