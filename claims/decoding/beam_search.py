@@ -21,7 +21,7 @@ def run(bar: Bar) -> ClaimResult:
 
 claim = Claim(
     statement="A beam of 4 finds likelier text than greedy decoding.",
-    paper="Sutskever, Vinyals, Le 2014, table 1: 33.0 BLEU with a beam of 1 and 34.81 with one of 12 (ensemble of five).",
+    paper="Sutskever, Vinyals, Le 2014, table 1: 33.0 BLEU with beam 1 and 34.81 with beam 12 (ensemble of five).",
     rule="Log-probability of 48 tokens, beam search minus greedy: supported where the 95 % interval over prompts is "
     "above 0.",
     run=run,

@@ -23,7 +23,7 @@ def run(bar: Bar) -> ClaimResult:
 claim = Claim(
     statement="A higher temperature gives more diverse text.",
     paper="Holtzman et al. 2020, figure 9: diversity grows and likelihood falls with the temperature.",
-    rule="Share of distinct tokens in 96 tokens at temperature 1.2 minus that at 0.5, one mean per seed: supported where "
+    rule="Distinct tokens among 96 at temperature 1.2 minus that at 0.5, one mean per seed: supported where "
     "the 95 % interval over seeds is above 0.",
     run=run,
 )

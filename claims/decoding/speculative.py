@@ -2,6 +2,7 @@
 
 from claims.decoding._text import batch, questions, system
 from trivium.compare.claim import Claim, ClaimResult, judge
+from trivium.compare.statistics import Verdict
 from trivium.core.progress import Bar
 from trivium.decoding._certificate import certify
 from trivium.decoding.speculative import Speculative
@@ -17,7 +18,7 @@ def run(bar: Bar) -> ClaimResult:
     proof = certify(
         Speculative(), system().model, [prompt[0] for prompt in asked[:2]], limit=24, seeds_tried=(0,), bar=bar
     )
-    words = {"exact": fewer.verdict, "not exact": "contradicted"}
+    words: dict[str, Verdict] = {"exact": fewer.verdict, "not exact": "contradicted"}
     verdict = words.get(proof.verdict, "not visible at this scale")
     figures = {"tokens_per_pass_beyond_one": fewer.figures, "certificate": proof.to_dict()}
     return ClaimResult(verdict, figures, "; ".join(proof.lines()))

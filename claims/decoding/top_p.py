@@ -2,6 +2,7 @@
 
 from claims.decoding._text import batch, mean, questions, repetition
 from trivium.compare.claim import Claim, ClaimResult, judge
+from trivium.compare.statistics import Verdict
 from trivium.core.progress import Bar
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
@@ -23,7 +24,8 @@ def run(bar: Bar) -> ClaimResult:
     less = judge([a - b for a, b in zip(repeats["greedy"], repeats["top_p"], strict=True)])
     likelier = judge([a - b for a, b in zip(likely["top_p"], likely["sampling"], strict=True)])
     words = {less.verdict, likelier.verdict}
-    verdict = next(word for word in ("contradicted", "not visible at this scale", "supported") if word in words)
+    order: tuple[Verdict, ...] = ("contradicted", "not visible at this scale", "supported")
+    verdict = next(word for word in order if word in words)
     figures = {
         "repetition": {name: mean(values) for name, values in repeats.items()},
         "log_probability_per_token": {name: mean(values) for name, values in likely.items()},

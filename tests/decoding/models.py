@@ -18,7 +18,7 @@ def tiny(family: str = "llama", seed: int = 0) -> LanguageModel:
 
 @cache
 def noisy(family: str = "llama", noise: float = 0.3) -> LanguageModel:
-    """A draft: the family's model with Gaussian noise on its weights, so that it agrees with the target now and then."""
+    """A draft: the family's model with noise on its weights, so that it agrees with the target now and then."""
     draft = copy.deepcopy(tiny(family))
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():

@@ -1,5 +1,7 @@
 """Ancestral sampling: the law, the limits and the streams."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -37,7 +39,7 @@ def test_bad_words_and_minimum_length_hold_throughout():
     made = held(tiny(), prompt, limit=8, generator=torch.Generator(), stop=Stop(tokens=tuple(free[3:6])))
     text = made.row(0).tolist()
     assert free[0] not in text
-    assert all(pair != (free[1], free[2]) for pair in zip(text, text[1:], strict=False))
+    assert all(pair != (free[1], free[2]) for pair in pairwise(text))
     assert not set(text[:4]) & set(free[3:6])
 
 

@@ -144,7 +144,7 @@ def test_stopping_does_not_depend_on_block_boundaries(kind):
 
 
 def test_the_tree_layout_equals_its_chains_run_plainly():
-    """The oracle: every node's logits are those of its root-to-leaf text, in a ragged batch on two kinds of position."""
+    """The oracle: every node's logits are those of its root-to-leaf text, in a ragged batch, for each position kind."""
     tree = TokenTree.from_paths(6, [[1, 2, 3], [1, 4], [5], [1, 2, 7]])
     small = TokenTree.from_paths(9, [[8], [2, 1]])
     for family in ("llama", "gpt2", "gemma"):
@@ -189,7 +189,7 @@ def test_depth_is_capped_by_what_remains():
 
 
 def test_unsuited_or_wrong_settings_are_refused_with_the_reason():
-    with pytest.raises(ValueError, match="biased for deterministic drafts.*use verifier 'match'"):
+    with pytest.raises(ValueError, match=r"biased for deterministic drafts.*use verifier 'match'"):
         Speculative(PromptLookup(), verifier="rejection")
     with pytest.raises(ValueError, match="biased for without replacement drafts"):
         Speculative(replace(Adversary("empty"), draws="without_replacement"), verifier="rejection")

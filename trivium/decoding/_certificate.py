@@ -50,7 +50,8 @@ ROWS = 1000
 class Lossless(Protocol):
     """A decoder that claims to speed up another without changing its output: a dataclass with these."""
 
-    of: Any
+    @property
+    def of(self) -> Any: ...
 
     def control(self) -> Decoder:
         """The same, wrong on purpose."""
@@ -112,7 +113,8 @@ class Certificate:
             f"({sum(run.tokens for run in equal)} tokens)"
         ]
         told += [
-            f"  prompt {run.prompt}, seed {run.seed}: differs from new token {run.divergence} on; top-2 logit gap there {run.gap:.3g}"
+            f"  prompt {run.prompt}, seed {run.seed}: differs from new token {run.divergence} on; "
+            f"top-2 logit gap there {run.gap:.3g}"
             for run in self.greedy
             if run.divergence is not None
         ]
@@ -205,7 +207,7 @@ def _prompts(model: LanguageModel) -> list[Tensor]:
     return [row.repeat(3)[:16] for row in words]
 
 
-# The law ----------------------------------------------------------------------------------------------------------------
+# The law --------------------------------------------------------------------------------------------------------------
 
 
 def _law(decoder: Any, model: "Restricted", sampler: Sampler, draws: int, bar: Bar) -> LawTest:

@@ -18,7 +18,7 @@ from trivium.decoding._pipeline import Pipeline, draw
 
 @dataclass(frozen=True)
 class Prompts:
-    """Checked prompts. ``ids`` (batch, time), real tokens to the right; ``mask`` the same, or None where all are real."""
+    """Checked prompts. ``ids`` (batch, time), real tokens to the right; ``mask`` alike, or None where all are real."""
 
     ids: Tensor
     mask: Tensor | None
@@ -57,7 +57,8 @@ def prepare(
     lengths = [prompt.shape[1]] * len(prompt) if mask is None else mask.sum(1).tolist()
     if not lengths or min(lengths) == 0:
         raise ValueError(
-            f"the prompt of row {lengths.index(0) if lengths else 0} is empty; give at least one token, such as the start token"
+            f"the prompt of row {lengths.index(0) if lengths else 0} is empty; give at least one token, "
+            "such as the start token"
         )
     real = prompt if mask is None else prompt[mask]
     low, high = int(real.min()), int(real.max())
@@ -175,7 +176,8 @@ def checked_normaliser(logits: Tensor, rows: Sequence[int], lengths: Sequence[in
     if not normaliser.isfinite().all():
         bad = int((~normaliser.isfinite()).nonzero()[0, 0])
         raise NotFinite(
-            f"the model's logits after {lengths[bad]} tokens of row {rows[bad]} are not finite; check its weights, or use a wider dtype"
+            f"the model's logits after {lengths[bad]} tokens of row {rows[bad]} are not finite; "
+            "check its weights, or use a wider dtype"
         )
     return normaliser
 

@@ -53,8 +53,8 @@ class Shared:
 
 
 def shared_work(pipeline: Pipeline, logits: Tensor) -> Callable[[int], Shared]:
-    """Row of the pass -> what is shared. Where no step looks at the history, the likeliest token of every node takes one
-    operation; so do small distributions. Large ones are left to be computed where the verifier goes."""
+    """Row of the pass -> what is shared. Where no step looks at the history, one operation finds the likeliest token of
+    every node; so do small distributions. Large ones are left to be computed where the verifier goes."""
     batch, nodes, vocab = logits.shape
     if not pipeline.untouched:
         return lambda row: Shared()

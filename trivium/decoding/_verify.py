@@ -136,8 +136,8 @@ VERIFIERS: Mapping[str, Verifier] = {"match": Match(), "greedy": Match(), "rejec
 """At temperature 0 matching is greedy verification; the name "greedy" insists on it."""
 
 _REASONS: Mapping[Draw, str] = {
-    "deterministic": "its accept rule divides by the probability of having drawn the draft, which is 1 for a fixed draft",
-    "without_replacement": "it subtracts the same draft distribution for every sibling, but each was drawn with the earlier ones removed",
+    "deterministic": "its rule divides by the probability of having drawn the draft, which is 1 for a fixed one",
+    "without_replacement": "it subtracts the whole draft distribution for every sibling, but the earlier ones were out",
     "independent": "it was derived for another way of drawing",
 }
 

@@ -51,7 +51,7 @@ class BeamSearch:
     width: int = 4
     """Hypotheses kept; 1 is greedy."""
     length_penalty: float = 1.0
-    """Exponent of the length that scores are divided by: 0 compares sums, 1 means per token, more favours long texts."""
+    """Exponent of the length that scores are divided by: 0 compares sums, 1 means, more favours long texts."""
 
     def __post_init__(self) -> None:
         if self.width < 1:

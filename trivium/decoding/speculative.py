@@ -52,7 +52,7 @@ from trivium.decoding.greedy import Greedy
 class Speculative:
     """Any drafter with any verifier that suits it, speeding up a plain decoder without changing its output."""
 
-    drafter: Drafter = field(default_factory=lambda: find("drafting", "prompt_lookup")(), metadata={"kind": "drafting"})
+    drafter: Drafter = field(default_factory=lambda: find("drafting", "prompt_lookup")(), metadata={"kind": "drafting"})  # noqa: PLW0108
     """Proposes a tree of tokens for each row."""
     verifier: str | Verifier = "match"
     """'match' for any drafter, 'rejection' for independent draws, 'greedy' for temperature 0; or one of your own."""

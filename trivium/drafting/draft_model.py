@@ -98,7 +98,7 @@ class DraftModel:
 
 @dataclass
 class Row:
-    """One row's side of a draft. ``held``: tokens that the draft's state holds, committed ones and, for a chain, drafts."""
+    """One row's side of a draft. ``held``: the tokens in the draft's state, committed ones and, for a chain, drafts."""
 
     stream: torch.Generator
     length: int
@@ -324,7 +324,7 @@ def _followed(tree: TokenTree, committed: Sequence[int]) -> int:
 
 
 def _likeliest(raw: Tensor, processed: Tensor, count: int) -> Tensor:
-    """The top of the processed logits; where these leave fewer tokens (temperature 0 leaves one), the raw ones go on."""
+    """The top of the processed logits; where these leave fewer tokens (temperature 0: one), the raw ones go on."""
     cut = processed.isneginf()
     floor = processed[~cut].amin()
     key = torch.where(cut, raw.to(processed.dtype) - raw.amax() + floor - 1, processed)
