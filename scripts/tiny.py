@@ -32,8 +32,11 @@ LENGTH, ROWS = 512, 8
 
 
 def main() -> None:
+    """Train, save, and print three samples."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--steps", type=int, default=SETTINGS.steps, help="updates of the weights (default: %(default)s)")
+    options.add_argument(
+        "--steps", type=int, default=SETTINGS.steps, help="updates of the weights (default: %(default)s)"
+    )
     options.add_argument("--folder", type=Path, default=SHIPPED["tiny"], help="where the model goes")
     options.add_argument("--run", type=Path, default=Path("runs/tiny"), help="where an interrupted training goes on")
     said = options.parse_args()

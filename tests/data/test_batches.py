@@ -20,7 +20,9 @@ def test_every_row_once_an_epoch_and_each_epoch_in_another_order():
     count = len(batches.packed)
     seen = [row for step in range(count) for row in rows(batches.batch(step))]  # three epochs
     epochs = [seen[at : at + count] for at in range(0, 3 * count, count)]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2]) == sorted(map(tuple, batches.packed.ids.tolist()))
+    assert (
+        sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2]) == sorted(map(tuple, batches.packed.ids.tolist()))
+    )
     assert epochs[0] != epochs[1] != epochs[2]
     assert batches.tokens == 5 * count
 

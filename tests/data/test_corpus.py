@@ -79,7 +79,12 @@ def test_reads_files_folders_and_jsonl(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "line 2: expected an object"), ('{"body": "x"}', "line 2"), ("[1]", "line 2"), ('{"text": 3}', "must be a string, it is int")],
+    [
+        ("{", "line 2: expected an object"),
+        ('{"body": "x"}', "line 2"),
+        ("[1]", "line 2"),
+        ('{"text": 3}', "must be a string, it is int"),
+    ],
 )
 def test_a_broken_jsonl_line_is_named(tmp_path, line, message):
     path = tmp_path / "x.jsonl"

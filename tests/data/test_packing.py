@@ -2,8 +2,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tokenization.made import byte_fallback
 
+from tests.tokenization.made import byte_fallback
 from trivium.data.packing import pack, tokenised
 from trivium.tokenization.byte import ByteTokenizer
 from trivium.tokenization.huggingface import HuggingFaceTokenizer

@@ -9,8 +9,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-from tests.tokenization.made import byte_level
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from tests.tokenization.made import byte_level
 
 HIDDEN, HEADS, GROUPS, INNER, LAYERS = 64, 4, 2, 96, 2
 
@@ -48,9 +49,13 @@ def folder(path: Path, **save) -> Path:
     return path
 
 
-def gguf_file(path: Path, *, pre: str = "smollm", kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q4_1) -> dict[str, np.ndarray]:
-    """Write the same model as GGUF, matrices in blocks of the given kind; returns what the blocks hold, in float32, under
-    the names of transformers."""
+def gguf_file(
+    path: Path, *, pre: str = "smollm", kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q4_1
+) -> dict[str, np.ndarray]:
+    """Write the same model as GGUF, matrices in blocks of the given kind.
+
+    Returns what the blocks hold, in float32, under the names of transformers.
+    """
     weights = {name: tensor.detach().numpy() for name, tensor in llama().named_parameters()}
     tokenizer = byte_level()
     writer = gguf.GGUFWriter(path, "llama")

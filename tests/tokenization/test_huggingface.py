@@ -1,11 +1,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tokenization.made import byte_fallback, byte_level
 from tokenizers import Tokenizer as Inner
 from tokenizers import decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from tests.tokenization.made import byte_fallback, byte_level
 from trivium.core.errors import BrokenModel
 from trivium.core.protocols import Tokenizer
 from trivium.tokenization.byte import ByteTokenizer

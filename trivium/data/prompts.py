@@ -68,10 +68,10 @@ crossed in a small ferry that belonged to the miller. The new bridge was built o
             "rename-person": """
 Rewrite this letter with the name Miriam in place of Judith. Keep every other word as it is.
 
-Dear Judith, thank you for the parcel, which arrived on Tuesday in perfect order. The seeds are already in the ground, and
-the small blue pots stand on the windowsill in the kitchen. You asked about the roof: it was mended last week, and the
-rain no longer comes in. If you visit us in June, Judith, we can walk to the lake together and look for the herons. The
-train leaves at half past eight, and we will wait for you at the station. Until then I remain your friend, Paula.
+Dear Judith, thank you for the parcel, which arrived on Tuesday in perfect order. The seeds are already in the ground,
+and the small blue pots stand on the windowsill in the kitchen. You asked about the roof: it was mended last week, and
+the rain no longer comes in. If you visit us in June, Judith, we can walk to the lake together and look for the herons.
+The train leaves at half past eight, and we will wait for you at the station. Until then I remain your friend, Paula.
 """,
             "quote-summary": """
 Summarise this report in two sentences, and quote the recommendation of the committee in full, word for word.
@@ -79,14 +79,14 @@ Summarise this report in two sentences, and quote the recommendation of the comm
 The committee met three times between January and March to examine why deliveries to the northern depots were late. It
 found that trucks were loaded in the order in which orders arrived, without regard to the length of the route, and that
 drivers bound for the most distant depots therefore left last. The committee recommends that trucks for routes of more
-than two hundred kilometres be loaded before six in the morning, and that all other trucks be loaded in the order of their
-planned departure. A trial in February cut the mean delay from ninety to twenty-five minutes.
+than two hundred kilometres be loaded before six in the morning, and that all other trucks be loaded in the order of
+their planned departure. A trial in February cut the mean delay from ninety to twenty-five minutes.
 """,
         },
         "chat": {
             "rain": "Why does it smell of earth when it rains after a dry week?",
             "apology": "Help me write a short apology to a neighbour whose flowerpot I broke with a football.",
-            "weekend": "I have a free weekend, little money and no car. What could I do that I will still remember in a year?",
+            "weekend": "I have a free weekend, little money and no car. What could I do that I will remember in a year?",
             "bread": "My bread is always flat and dense. What are the most likely reasons, and what should I try first?",
             "sleep": "Explain to a ten-year-old why people need to sleep.",
         },
@@ -146,9 +146,9 @@ def total_price(items, discount):
             "recipe": """
 Write this recipe out again for eight people instead of four, doubling the amounts and changing nothing else.
 
-For four people you need 200 grams of lentils, 2 carrots, 1 onion, 1 litre of water and 2 spoons of oil. Chop the onion and
-the carrots and fry them gently in the oil for five minutes. Add the lentils and the water and let everything simmer for
-half an hour. Season with salt, pepper and a little vinegar, and serve the soup with bread.
+For four people you need 200 grams of lentils, 2 carrots, 1 onion, 1 litre of water and 2 spoons of oil. Chop the onion
+and the carrots and fry them gently in the oil for five minutes. Add the lentils and the water and let everything simmer
+for half an hour. Season with salt, pepper and a little vinegar, and serve the soup with bread.
 """,
             "timetable": """
 Copy this timetable exactly, but leave out the line for Wednesday.
@@ -165,7 +165,7 @@ Friday: geography, music, biology, history
             "tides": "What causes the tides, and why are there two of them a day?",
         },
         "code": {
-            "palindrome": "Write a Python function that tells whether a text reads the same backwards, ignoring case and spaces.",
+            "palindrome": "Write a Python function that tells whether a text reads the same backwards, ignoring spaces.",
             "rename-variable": """
 Write this function again with the variable x renamed to celsius.
 

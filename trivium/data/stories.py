@@ -7,6 +7,7 @@ what it read a few hundred characters ago.
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from trivium.core.seeds import derive
 from trivium.data._teller import (
@@ -156,7 +157,8 @@ def _quarrel(t: Teller) -> None:
     first, second, thing, place, judge = t.somebody(), t.somebody(), t.thing(), t.fresh(PLACES), t.animal()
     t.say(
         f"{first.first} and {second.first} were playing near {place} when they found {article(thing.full)}.",
-        f"there once were two friends, {first.first} and {second.first}. Near {place} they found {article(thing.full)}.",
+        f"there once were two friends, {first.first} and {second.first}. "
+        f"Near {place} they found {article(thing.full)}.",
         f"{_later(t)} {first.first} and {second.first} saw {article(thing.full)} lying near {place}.",
     )
     t.turn()
@@ -238,7 +240,7 @@ def _trades(t: Teller) -> None:
         f"{hero.subject} had {article(things[0].full)}, but what {hero.subject} wanted was {article(things[-1].full)}.",
         f"{hero.name} wished for {article(things[-1].full)}, but all {hero.subject} had was {article(things[0].full)}.",
     )
-    for have, want in zip(things, things[1:], strict=False):
+    for have, want in pairwise(things):
         owner = t.somebody()
         t.turn()
         t.say(

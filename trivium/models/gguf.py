@@ -8,7 +8,6 @@ float16, while float32 keeps each exactly, so that exactness claims hold for the
 import contextlib
 import io
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -87,4 +86,5 @@ def _as_in_the_file(path: Path, pre: str, size: int) -> None:
 
 
 def is_gguf(path: Path) -> bool:
-    return bool(re.search(r"\.gguf$", path.name, re.IGNORECASE))
+    """Whether a file's name says that it is GGUF."""
+    return path.suffix.lower() == ".gguf"

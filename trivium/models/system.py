@@ -80,5 +80,5 @@ def same_vocabulary(a: System, b: System) -> None:
 def _mismatch(a: System, b: System, difference: str) -> str:
     return (
         f"{a.name} and {b.name} do not share a vocabulary: they differ in {difference}. "
-        f"Choose a draft model with the tokenizer of its target, or a drafter that needs no model, such as prompt_lookup"
+        "Choose a draft model with the tokenizer of its target, or a drafter without a model, such as prompt_lookup"
     )
