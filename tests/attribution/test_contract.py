@@ -195,7 +195,7 @@ def test_a_model_that_gives_nan_raises(name, where):
 @pytest.mark.parametrize("name", ON_GRADIENTS)
 def test_without_a_gradient_the_way_out_is_named(name):
     model = Smooth(offers=OFFERS - {"gradient"})
-    with Meter() as meter, pytest.raises(NotOffered, match="needs 'gradient'.*try 'occlusion'"):
+    with Meter() as meter, pytest.raises(NotOffered, match=r"needs 'gradient'.*try 'occlusion'"):
         explain(name, model)
     assert meter.spent.calls == 0
 

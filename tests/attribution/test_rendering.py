@@ -16,7 +16,8 @@ from trivium.core.nouns import Attribution, Target
 
 PIECES: list[str | bytes] = [
     "We", " landed", " in", " Thai", "land", ".", "\n", "\tI", " stay", " in", " Bangkok",
-    "<script>alert(1)</script>", "</style><img src=x onerror=alert(2)>", "\u202egnp.exe", "שלום", "مرحبا", "👩‍🚀", b"\xe2\x80",
+    "<script>alert(1)</script>", "</style><img src=x onerror=alert(2)>",
+    "\u202egnp.exe", "שלום", "مرحبا", "👩‍🚀", b"\xe2\x80",
     b"\x99s", "\x1b[31mred", "é", "\u0301", "\ud83d", "x" * 5000, "&amp;\"'`", "\u2028", "",
 ]  # fmt: skip
 SPECIAL = len(PIECES) - 1
@@ -146,8 +147,9 @@ def test_json_reads_back_bit_for_bit(dtype):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "{}", "null", to_json(made()).replace("float64", "int64"), to_json(made()).replace("float64", "load"),
-        to_json(made())[:-20], to_json(made()).replace('"ids": [0, ', '"ids": ['), to_json(made()).replace("logprob", "luck"),
+        "", "[]", "{}", "null", to_json(made())[:-20],
+        to_json(made()).replace("float64", "int64"), to_json(made()).replace("float64", "load"),
+        to_json(made()).replace('"ids": [0, ', '"ids": ['), to_json(made()).replace("logprob", "luck"),
     ],
 )  # fmt: skip
 def test_other_json_is_refused(text):
@@ -240,10 +242,11 @@ CONTRASTS = """() => {
     for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
     return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
   };
-  const luminance = rgb => { const [r, g, b] = rgb.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
-    return .2126 * r + .7152 * g + .0722 * b; };
+  const linear = v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const luminance = rgb => [.2126, .7152, .0722].reduce((sum, w, i) => sum + w * linear(rgb[i]), 0);
   const seen = [];
-  for (const element of document.querySelectorAll('h1, p, summary, th, td, .ta-word, .ta-space, .ta-name, .ta-head span, .ta-target, [role=group] *')) {
+  const texts = 'h1, p, summary, th, td, .ta-word, .ta-space, .ta-name, .ta-head span, .ta-target, [role=group] *';
+  for (const element of document.querySelectorAll(texts)) {
     if (![...element.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
     const behind = [];
     for (let e = element; e; e = e.parentElement) behind.unshift(getComputedStyle(e).backgroundColor);
@@ -300,12 +303,12 @@ THREE = [
 @pytest.mark.parametrize("what", ["three", "hostile", "fragment"])
 def test_everything_on_the_page_can_be_read(show, scheme, what):
     """WCAG AA: 4.5 to 1 for text, whatever tint lies behind it."""
-    html = {"three": lambda: to_html(THREE, TOKENIZER), "hostile": lambda: to_html(HOSTILE, TOKENIZER)}.get(
-        what,
-        lambda: (
-            f"<!DOCTYPE html><style>:root{{color-scheme:light dark;background:light-dark(#fff,#14181e)}}</style>{fragment(THREE, TOKENIZER)}"
-        ),
-    )()
+    own = "<!DOCTYPE html><style>:root{color-scheme:light dark;background:light-dark(#fff,#14181e)}</style>"
+    html = {
+        "three": to_html(THREE, TOKENIZER),
+        "hostile": to_html(HOSTILE, TOKENIZER),
+        "fragment": own + fragment(THREE, TOKENIZER),
+    }[what]
     seen = show(html, scheme=scheme).evaluate(CONTRASTS)
     assert len(seen) > 30
     worst, where = min(seen)
