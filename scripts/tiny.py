@@ -27,7 +27,7 @@ from trivium.training.loop import train
 from trivium.training.settings import TrainingSettings
 
 RECIPE = Llama(width=128, depth=4, heads=4, kv_heads=2, context=1024)
-SETTINGS = TrainingSettings(steps=800, learning_rate=4e-3, final_fraction=0.02, checkpoint_every=100)
+SETTINGS = TrainingSettings(steps=600, learning_rate=4e-3, final_fraction=0.02, checkpoint_every=100)
 LENGTH, ROWS = 512, 8
 
 

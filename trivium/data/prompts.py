@@ -86,8 +86,8 @@ their planned departure. A trial in February cut the mean delay from ninety to t
         "chat": {
             "rain": "Why does it smell of earth when it rains after a dry week?",
             "apology": "Help me write a short apology to a neighbour whose flowerpot I broke with a football.",
-            "weekend": "I have a free weekend, little money and no car. What could I do that I will remember in a year?",
-            "bread": "My bread is always flat and dense. What are the most likely reasons, and what should I try first?",
+            "weekend": "I have a free weekend, little money and no car. What could I do that is worth remembering?",
+            "bread": "My bread is always flat and dense. What are likely reasons, and what should I try first?",
             "sleep": "Explain to a ten-year-old why people need to sleep.",
         },
         "code": {
@@ -165,7 +165,7 @@ Friday: geography, music, biology, history
             "tides": "What causes the tides, and why are there two of them a day?",
         },
         "code": {
-            "palindrome": "Write a Python function that tells whether a text reads the same backwards, ignoring spaces.",
+            "palindrome": "Write a Python function that tells whether a text reads the same backwards.",
             "rename-variable": """
 Write this function again with the variable x renamed to celsius.
 

@@ -116,7 +116,8 @@ def _from_hub(name: str, remote_code: bool) -> Path:
     except (OSError, HfHubHTTPError) as error:  # no network, offline mode, no such repository, a gated one
         raise Unreachable(
             f"{name} could not be fetched from the hub ({_first_line(error)}). Connect or check the name; or copy "
-            f"the model's folder here and pass its path; or use one that needs no hub: {', '.join([*SHIPPED, *wheels.KNOWN])}"
+            f"the model's folder here and pass its path; or use one that needs no hub: "
+            f"{', '.join([*SHIPPED, *wheels.KNOWN])}"
         ) from error
 
 

