@@ -79,7 +79,13 @@ def test_it_goes_on_from_a_prompt(tiny):
 
 def test_it_remembers_a_colour(tiny):
     """The ring was green: of all colours, that is the likeliest when it is named again."""
-    story = 'Once upon a time there was a shy girl called Ida who lived in an old mill. Ida had a green ring and took it everywhere.\nOne morning the ring was gone. Ida looked under the bed, but it was not there.\nThen a wise owl came along.\n"Have you seen my '
+    story = (
+        "Once upon a time there was a shy girl called Ida who lived in an old mill. "
+        "Ida had a green ring and took it everywhere.\n"
+        "One morning the ring was gone. Ida looked under the bed, but it was not there.\n"
+        "Then a wise owl came along.\n"
+        '"Have you seen my '
+    )
     colours = ("green", "white", "black", "red", "blue", "brown", "grey", "yellow")
 
     def logprob(colour: str) -> float:

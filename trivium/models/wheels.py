@@ -191,6 +191,7 @@ def made_once(name: str, megabytes: int, build) -> Path:
             }
             files.write(part / "manifest.json", json.dumps(listed, indent=2) + "\n")
             for path in part.rglob("*"):
+                path.chmod(path.stat().st_mode | 0o444)  # safetensors makes files that only their owner may read
                 _flush(path)
             part.rename(folder)
             _flush(folder.parent)
