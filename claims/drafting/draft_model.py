@@ -31,6 +31,8 @@ def run(bar: Bar) -> ClaimResult:
         differences.append(rate - predicted(target, draft, prompt, made.ids))
         bar.advance()
     found = mean_interval(differences)
+    assert found.low is not None
+    assert found.high is not None
     inside, outside = found.low > -MARGIN and found.high < MARGIN, found.low > MARGIN or found.high < -MARGIN
     verdict = "supported" if inside else "contradicted" if outside else "not visible at this scale"
     figures = {"difference": found.mean, "low": found.low, "high": found.high, "accepted": sum(rates) / len(rates)}

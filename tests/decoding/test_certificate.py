@@ -9,7 +9,7 @@ from tests.decoding.models import noisy, tiny
 from trivium.core.tree import TokenTree
 from trivium.decoding._certificate import PATTERN, Restricted, certify, chi_square, exact_joint
 from trivium.decoding._pipeline import Pipeline
-from trivium.decoding._verify import Careless
+from trivium.decoding._verify import Acceptance, Careless
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
 from trivium.decoding.speculative import Speculative
@@ -47,14 +47,8 @@ class TakesAnything(Careless):
     """Takes every first child."""
 
     def __call__(self, tree, laws, uniform):
-        path = [node for node in tree.paths()[0] if node]
-        return type(self).__mro__[0].end(path, laws, uniform)
-
-    @staticmethod
-    def end(path, laws, uniform):
-        from trivium.decoding._verify import Acceptance
-
-        return Acceptance(tuple(path), laws.draw([0, *path][-1], uniform))
+        path = tree.paths()[0]
+        return Acceptance(tuple(path[1:]), laws.draw(path[-1], uniform))
 
 
 def test_a_greedy_divergence_is_placed_and_its_gap_told():

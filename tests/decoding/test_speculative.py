@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.decoding.models import Table, noisy, tiny
-from tests.families import VOCAB
+from tests.families import VOCAB, wrapped
 from trivium.core.errors import NotOffered
 from trivium.core.meter import Meter
 from trivium.core.nouns import Stop
@@ -119,11 +119,7 @@ def test_any_prompt_length_and_seed(prompt, length, matches, limit, seed):
     words = {"prompt": torch.tensor([prompt]), "mask": None, "limit": limit, "seed": seed}
     for plain in (Greedy(), Sampling()):
         fast = Speculative(PromptLookup(length=length, ngram=1, matches=matches), of=plain)
-        assert torch.equal(run(fast, Chain(table), **words).ids, run(plain, Chain(table), **words).ids)
-
-
-class Chain(Table):
-    """A table without 'tree' in the sense of positions, but one that looks at visible tokens only."""
+        assert torch.equal(run(fast, Table(table), **words).ids, run(plain, Table(table), **words).ids)
 
 
 @pytest.mark.parametrize("kind", ["tokens", "texts"])
@@ -203,22 +199,20 @@ def test_unsuited_or_wrong_settings_are_refused_with_the_reason():
     assert not Speculative().control().lossless
 
 
-class Limited:
+def limited(*without):
     """A model that offers less than it could."""
-
-    def __new__(cls, without):
-        model = Table(torch.randn(8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
-        model.offers = model.offers - set(without)
-        return model
+    model = Table(torch.randn(8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+    model.offers = model.offers - set(without)
+    return model
 
 
 def test_a_model_without_trees_still_does_chains_and_one_without_truncate_is_refused():
     words = {"prompt": torch.tensor([[1, 2, 1, 2, 1], [3, 3, 3, 3, 3]]), "mask": None}
-    chains = Limited({"tree", "gather"})
+    chains = limited("tree", "gather")
     assert torch.equal(run(Speculative(PromptLookup(ngram=1)), chains, **words).ids, run(Greedy(), chains, **words).ids)
     for model, drafter in (
         (chains, PromptLookup(matches=2)),
-        (Limited({"tree", "gather", "truncate"}), PromptLookup()),
+        (limited("tree", "gather", "truncate"), PromptLookup()),
     ):
         with Meter() as meter, pytest.raises(NotOffered):
             run(Speculative(drafter), model, **words)
@@ -240,8 +234,6 @@ def test_a_draft_of_another_vocabulary_is_refused():
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_float32_differs_at_near_ties_only(family):
-    from tests.families import wrapped
-
     model = wrapped(family, torch.float32)
     plain, made = run(Greedy(), model), run(Speculative(PromptLookup(ngram=1)), model)
     for row in range(3):
