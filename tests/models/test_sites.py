@@ -278,9 +278,8 @@ class TestMisuse:
                 pass
 
     def test_the_first_error_is_the_one_shown(self):
-        with pytest.raises(ZeroDivisionError):
-            with model("llama").edit({"blocks.0.out": torch.clone}):
-                raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError), model("llama").edit({"blocks.0.out": torch.clone}):
+            raise ZeroDivisionError
 
     def test_an_edit_of_the_wrong_shape(self):
         with pytest.raises(ValueError, match=r"the edit at 'blocks.0.out' must return a tensor of shape \(2, 7, 32\)"):
@@ -293,8 +292,7 @@ class TestMisuse:
     def test_nothing_is_left_behind(self):
         adapter = wrapped("llama")
         plain = adapter(IDS).logits
-        with pytest.raises(ValueError, match="must return"):
-            with adapter.edit({"blocks.0.mid": lambda x: None}):
-                adapter(IDS)
+        with pytest.raises(ValueError, match="must return"), adapter.edit({"blocks.0.mid": lambda x: None}):
+            adapter(IDS)
         assert torch.equal(adapter(IDS).logits, plain)
         assert all(not part._forward_hooks and not part._forward_pre_hooks for part in adapter.modules())

@@ -105,6 +105,37 @@ def visible_attention(taps: Mapping[str, nn.Identity]) -> Callable[..., tuple[Te
     return attend
 
 
+GROUPED = "trivium_grouped"
+"""Name in the registry of transformers of the attention below."""
+
+
+def grouped_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """Attention of few queries over long buffers, for a compiler: the queries of a group are laid behind each other, so
+    that no key or value of the buffers is repeated."""
+    for name in ("s_aux", "position_bias", "softcap"):
+        if more.get(name) is not None:
+            raise NotOffered(f"this model's attention has {name!r} and cannot be compiled")
+    batch, heads, time, width = query.shape
+    groups = heads // key.shape[1]
+    made = nn.functional.scaled_dot_product_attention(
+        query.reshape(batch, key.shape[1], groups * time, width),
+        key,
+        value,
+        attn_mask=attention_mask.repeat(1, 1, groups, 1),
+        scale=scaling,
+    )
+    return made.reshape(batch, heads, time, -1).transpose(1, 2).contiguous(), None
+
+
 @contextmanager
 def attention_shown(model: PreTrainedModel, name: str, taps: Mapping[str, nn.Identity]) -> Iterator[None]:
     """Within the block the model attends through ``visible_attention``, known to transformers by ``name``; then as

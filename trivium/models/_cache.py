@@ -50,12 +50,12 @@ class Writer(Cache):
 
 class FixedWriter(Cache):
     """Writes at the columns that a tensor names and shows the whole buffers: every shape stays the same from step to
-    step, as a compiled step needs. The mask hides what is not filled."""
+    step, as a compiled step needs. The mask hides what is not filled. ``layers`` are counted from their first."""
 
-    def __init__(self, buffers: Buffers, columns: Tensor) -> None:
+    def __init__(self, buffers: Buffers, columns: Tensor, layers: range) -> None:
         super().__init__(layers=[])
-        self.keys = [buffers.keys[layer] for layer in sorted(buffers.keys)]
-        self.values = [buffers.values[layer] for layer in sorted(buffers.values)]
+        self.keys = [buffers.keys[layer] for layer in layers]
+        self.values = [buffers.values[layer] for layer in layers]
         self.columns = columns
 
     def update(
