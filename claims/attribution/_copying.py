@@ -4,8 +4,7 @@ A prompt is twelve tokens out of sixteen letters; one of them, anywhere, is of t
 which letter that was. Mark and letter are one token, so that nothing else can matter to a model that has learnt it.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -69,13 +68,14 @@ def ranked_first(explainer: Explainer, model: LanguageModel, seed: int) -> float
     return hits / QUESTIONS
 
 
-def shares(explainer: Explainer, bar: Bar) -> dict[str, Sequence[Any]]:
-    """Per seed: how often the marked token is ranked first, and how well the model had learnt to copy."""
+def shares(explainers: Mapping[str, Explainer], bar: Bar) -> dict[str, list[float]]:
+    """Per seed: how often each explainer ranks the marked token first, and how well the model had learnt to copy."""
     bar.total = SEEDS * STEPS
-    first, accuracy = [], []
+    found: dict[str, list[float]] = {"accuracy": [], **{name: [] for name in explainers}}
     for seed in range(SEEDS):
         bar.note(f"model {seed + 1} of {SEEDS}")
-        model, learnt = copier(seed, bar)
-        first.append(ranked_first(explainer, model, seed))
-        accuracy.append(learnt)
-    return {"ranked_first": first, "accuracy": accuracy}
+        model, accuracy = copier(seed, bar)
+        found["accuracy"].append(accuracy)
+        for name, explainer in explainers.items():
+            found[name].append(ranked_first(explainer, model, seed))
+    return found

@@ -8,7 +8,7 @@ from trivium.core.progress import Bar
 
 
 def run(bar: Bar) -> ClaimResult:
-    copying = shares(GradientTimesInput(), bar)
+    copying = shares({"ranked_first": GradientTimesInput()}, bar)
     measured = against_random(GradientTimesInput(), bar)
     beats = judge(measured.pop("gains"))
     return ClaimResult(

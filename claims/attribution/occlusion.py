@@ -8,7 +8,7 @@ from trivium.core.progress import Bar
 
 
 def run(bar: Bar) -> ClaimResult:
-    copying = shares(Occlusion(), bar)
+    copying = shares({"ranked_first": Occlusion()}, bar)
     known = judge([share - 0.95 for share in copying["ranked_first"]])
     measured = against_random(Occlusion(), bar)
     beats = judge(measured.pop("gains"))
