@@ -46,7 +46,7 @@ types: $(VENV)/.dev  ## pyright
 
 docs: $(VENV)/.dev  ## the site, into site/
 	$(BIN)/python docs/build.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f .mkdocs.built.yml
 
 bench: $(VENV)/.dev  ## speed against peers, as ratios measured side by side
 	$(BIN)/python -m benchmarks
@@ -63,4 +63,4 @@ wheel: $(VENV)/.dev  ## dist/*.whl
 check: test lint types docs  ## what CI runs
 
 clean:  ## remove what make made, the virtual environment too
-	rm -rf $(VENV) dist site .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist site .mkdocs.built.yml .pytest_cache .ruff_cache

@@ -9,15 +9,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from trivium.compare.report import chart_svg, page
-
 from trivium.compare.claim import list_claims, recorded
+from trivium.compare.report import chart_svg, page
 from trivium.core.capabilities import OFFERS
 from trivium.core.method import PACKAGE, Entry, entries, kind_summary, kinds
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "pages"
 GENERATED = ("methods", "gallery", "reference", "claims.md", "speed.md", "contributing.md", "changes.md", "index.md")
+LAYERS = ("core", "models", "data", "tokenization", "training", "compare", "nn")
+GUIDES = ("decoders", "architectures", "attribution", "certificate", "models", "reports")
 VERDICT_MARK = {"supported": "✓", "contradicted": "✗", "not visible at this scale": "○"}
 
 
@@ -38,6 +39,35 @@ def main() -> None:
     write("speed.md", speed_page())
     gallery()
     reference()
+    navigation()
+
+
+def navigation() -> None:
+    """The configuration with the generated pages in its navigation."""
+    methods: list[Any] = ["methods/index.md"]
+    for kind in kinds():
+        pages = [{entry.card.title: f"methods/{kind}/{entry.card.name}.md"} for entry in entries(kind)]
+        methods.append({kind: [f"methods/{kind}/index.md", *pages]})
+    layers = ["reference/index.md", *({layer: f"reference/{layer}.md"} for layer in LAYERS)]
+    guide = [{_title(path): f"guide/{path.name}"} for path in (PAGES / "guide" / f"{name}.md" for name in GUIDES)]
+    found = [
+        {"Start": "index.md"},
+        {"Guide": guide},
+        {"Methods": methods},
+        {"Claims": "claims.md"},
+        {"Gallery": "gallery/index.md"},
+        {"Speed": "speed.md"},
+        {"Reference": layers},
+        {"Contributing": "contributing.md"},
+        {"Changes": "changes.md"},
+    ]
+    # JSON is YAML; the file inherits everything else.
+    whole = {"INHERIT": "mkdocs.yml", "nav": found}
+    (ROOT / ".mkdocs.built.yml").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+
+def _title(path: Path) -> str:
+    return path.read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
 
 
 def write(name: str, text: str) -> None:
@@ -103,7 +133,7 @@ def _table(found: tuple[Entry, ...], prefix: str) -> list[str]:
         verdict = f"{VERDICT_MARK[claim['verdict']]} {claim['verdict']}" if claim else "not run"
         needs = ", ".join(sorted(card.needs))
         rows.append(
-            f"| [{card.name}]({prefix}{card.name}.md) | {_cell(what)} | {_cell(card.source)} | {needs} | {verdict} |"
+            f"| [{card.name}]({prefix}{card.name}.md) | {_cell(what)} | {_source(card.source)} | {needs} | {verdict} |"
         )
     return [*rows, ""]
 
@@ -111,7 +141,7 @@ def _table(found: tuple[Entry, ...], prefix: str) -> list[str]:
 def method_page(entry: Entry) -> str:
     """One method: its headings, options, claim and class."""
     card = entry.card
-    rows = [f"# {card.title}", "", f"`{card.path}` · {_cell(card.source)} · {card.year or 'classical'}", ""]
+    rows = [f"# {card.title}", "", f"`{card.path}` · {_source(card.source)} · {card.year or 'classical'}", ""]
     if card.lossless:
         rows += [
             '!!! success "Lossless"',
@@ -119,7 +149,7 @@ def method_page(entry: Entry) -> str:
             f"    `trivium certify {card.path}`.",
             "",
         ]
-    rows += [_prose(entry.summary.split(": ", 1)[-1]), ""]
+    rows += [_prose(_sentence(entry)), ""]
     for heading, text in entry.headings.items():
         rows += [f"## {heading}", ""]
         rows += ["```text", text, "```", ""] if heading in ("Equation", "Shapes") else [_prose(text), ""]
@@ -141,6 +171,18 @@ def method_page(entry: Entry) -> str:
         "",
     ]
     return "\n".join(rows)
+
+
+def _sentence(entry: Entry) -> str:
+    """What the method does, as a sentence."""
+    text = entry.summary.split(": ", 1)[-1]
+    return text[:1].upper() + text[1:]
+
+
+def _source(source: str) -> str:
+    """A link where the source is on arXiv."""
+    name = source.removeprefix("arXiv:")
+    return f"[{source}](https://arxiv.org/abs/{name})" if name != source else _cell(source)
 
 
 def claim_lines(path: str) -> list[str]:
@@ -235,9 +277,8 @@ def speed_page() -> str:
 
 def reference() -> None:
     """Reference pages of the layers that a user calls, drawn by mkdocstrings."""
-    layers = ("core", "models", "data", "tokenization", "training", "compare", "nn")
     rows = ["# Reference", ""]
-    for layer in layers:
+    for layer in LAYERS:
         modules = sorted(path.stem for path in (PACKAGE / layer).glob("*.py") if not path.stem.startswith("_"))
         summary = kind_summary_of(layer)
         rows.append(f"- [{layer}]({layer}.md): {summary}")

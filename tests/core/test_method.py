@@ -41,6 +41,7 @@ class Thing:
     0 keeps all."""
     words: tuple[str, ...] = field(default_factory=lambda: ("a",))
     deep: int = field(default=3, repr=False)
+    other: object = field(default_factory=lambda: find("fall", "greedy")())
 '''
 
 
@@ -91,6 +92,7 @@ def test_an_entry_is_read_without_import(package):
     assert got.headings["Source"] == "Somebody 2020,\narXiv:0000."
     assert [(o.name, o.type, o.default) for o in got.options] == [
         ("floor", "float", "0.1"), ("words", "tuple[str, ...]", "('a',)"), ("deep", "int", "3"),
+        ("other", "object", "greedy"),
     ]  # fmt: skip
     assert got.options[0].text == "Smallest share kept;\n0 keeps all."
     assert "trivium.ascent.min_p" not in sys.modules

@@ -190,6 +190,17 @@ def _options(cls: ast.ClassDef) -> Iterable[Option]:
         yield Option(node.target.id, ast.unparse(node.annotation), _default(node.value), text)
 
 
+def _made(factory: ast.expr) -> str:
+    """What a default factory makes: a method that is found by name reads as its name."""
+    match factory.body if isinstance(factory, ast.Lambda) else factory:
+        case ast.Call(func=ast.Call(func=ast.Name("find"), args=[_, ast.Constant(str(name))]), args=[]):
+            return name
+        case ast.Name(id=name):
+            return f"{name}()"
+        case made:
+            return ast.unparse(made)
+
+
 def _default(value: ast.expr | None) -> str:
     if value is None:
         return ""
@@ -197,8 +208,7 @@ def _default(value: ast.expr | None) -> str:
         words = {word.arg: word.value for word in value.keywords}
         if "default" in words:
             return ast.unparse(words["default"])
-        factory = words.get("default_factory")
-        return f"{ast.unparse(factory.body if isinstance(factory, ast.Lambda) else factory)}" if factory else ""
+        return _made(words["default_factory"]) if "default_factory" in words else ""
     return ast.unparse(value)
 
 
