@@ -39,7 +39,7 @@ class Outer:
     table: dict[str, float] = field(default_factory=dict)
     colour: Colour = Colour.RED
     inner: Inner = Inner()
-    drafter: Any = field(default_factory=lambda: find("drafting", "prompt_lookup")(), metadata={"kind": "drafting"})
+    drafter: Any = field(default_factory=lambda: build("drafting", "prompt_lookup"), metadata={"kind": "drafting"})
     steps: Sequence[Any] = field(default=(), metadata={"kind": "decoding"})
 
     def __post_init__(self) -> None:
@@ -108,7 +108,7 @@ def test_refuses_everything_else_with_a_sentence(text):
     ],
 )
 def test_size_and_depth_are_limited(text):
-    with pytest.raises(ValueError, match="deeper|longer"):
+    with pytest.raises(ValueError, match=r"deeper|longer"):
         parse(text)
 
 

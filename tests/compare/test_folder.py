@@ -122,13 +122,13 @@ def test_a_damaged_or_foreign_comparison_file_is_named(tmp_path):
     asked = tmp_path / "comparison.json"
     good = asked.read_text()
     asked.write_text(good[: len(good) // 2])
-    with pytest.raises(RunMismatch, match="comparison.json is damaged"):
+    with pytest.raises(RunMismatch, match=r"comparison\.json is damaged"):
         comparison().run(tmp_path)
     asked.write_text(json.dumps({"format": 99}))
     with pytest.raises(RunMismatch, match="has format 99"):
         comparison().run(tmp_path)
     asked.unlink()
-    with pytest.raises(RunMismatch, match="records but no comparison.json"):
+    with pytest.raises(RunMismatch, match=r"records but no comparison\.json"):
         comparison().run(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no run"):
         remake(tmp_path)

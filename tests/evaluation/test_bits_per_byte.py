@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -34,7 +35,7 @@ def test_equals_the_slow_loop():
     model = Bigram()
     for example in BitsPerByte(CORPUS).examples("test"):
         data, bits = [256, *example.text.encode()], 0.0
-        for before, after in zip(data, data[1:], strict=False):
+        for before, after in itertools.pairwise(data):
             bits -= float(model.logp[before, after]) / math.log(2)
         seen = BitsPerByte(CORPUS).score(System(model, ByteTokenizer(), "bigram"), example)
         assert seen.values == {"bits_per_byte": pytest.approx(bits / (len(data) - 1)), "bytes": len(data) - 1}
@@ -64,7 +65,7 @@ def test_the_mean_of_a_report_is_the_ratio_of_sums():
     task = BitsPerByte(CORPUS)
     seen = [task.score(System(Bigram(), ByteTokenizer(), "b"), example).values for example in task.examples("test")]
     bits = sum(v["bits_per_byte"] * v["bytes"] for v in seen)
-    sizes = [v[task.weights["bits_per_byte"]] for v in seen]
+    sizes = [v[task.weighted_by["bits_per_byte"]] for v in seen]
     found = statistics.summary([v["bits_per_byte"] for v in seen], range(3), sizes)
     assert found.mean == pytest.approx(bits / sum(sizes))
     assert found.mean != pytest.approx(sum(v["bits_per_byte"] for v in seen) / 3)

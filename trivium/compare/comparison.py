@@ -116,8 +116,16 @@ class Comparison:
         """What will be done, with the system opened."""
         assert not isinstance(self.seeds, int)
         return Plan(
-            self.vary, self.contenders, self.baseline, self.system, self.task, self.budget, self.seeds, self.trials, self.tune
-        )  # fmt: skip
+            self.vary,
+            self.contenders,
+            self.baseline,
+            system=self.system,
+            task=self.task,
+            budget=self.budget,
+            seeds=self.seeds,
+            trials=self.trials,
+            tune=self.tune,
+        )
 
     def run(
         self,
@@ -216,7 +224,7 @@ class Comparison:
             name=again["name"],
             **made,
         )
-        now = json.loads(json.dumps(comparison.plan.asked(folder, "", "")["identity"]))
+        now = comparison.plan.asked(folder, "", "")["identity"]
         changed = [name for name in identity if now.get(name) != identity[name]]
         if changed:
             raise RunMismatch(

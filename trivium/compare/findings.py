@@ -32,6 +32,7 @@ def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Ma
     run = _Run(shown, [record for record in records if record["phase"] == "score"], identity["seeds"])
     tuning = [record for record in records if record["phase"] == "tune"]
     pairs = _pairs(run)
+    tested = sum(pair.p_holm is not None for *_, pair in pairs)
     contenders = [_contender(run, entry, pairs, tuning) for entry in shown["contenders"]]
     spent_units = dict.fromkeys(unit for contender in contenders for unit in contender["spent"])
     meanings = UNITS | {name: meaning for name, (_, _, meaning) in RATES.items()}
@@ -59,8 +60,7 @@ def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Ma
             "interval": sorted({pair.interval.method for _, _, pair in pairs}),
             "test": sorted({pair.test for _, _, pair in pairs}),
             "items": "training seeds" if run.per_seed else "examples, each averaged over its seeds",
-            "family": f"{sum(pair.p_holm is not None for _, _, pair in pairs)} pairs of a contender, the baseline and a "
-            "measure with a direction, by Holm",
+            "family": f"{tested} pairs of a contender and the baseline on a measure with a direction",
             "seed": 0,
             "confidence": 0.95,
         },
@@ -104,7 +104,7 @@ class _Run:
         return record["values"][measure], record["values"][weight] if weight else 1.0
 
     def by_example(self, contenders: Sequence[str], measure: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Examples, values (contenders, examples) averaged over the seeds that all of them have, weights (examples,)."""
+        """Examples, values (contenders, examples) averaged over the seeds that all have, weights (examples,)."""
         names, values, weights = [], [], []
         for example in self.info:
             found = [[self.value(c, measure, example, seed) for c in contenders] for seed in self.seeds]

@@ -73,8 +73,9 @@ class RunFolder:
 
     @contextmanager
     def held(self, asked: Mapping[str, Any], *, retry: bool = False) -> Iterator[None]:
-        """Hold the folder for this comparison; with ``retry`` failed units count as not done. All that could go wrong with the folder goes wrong here, before work.
+        """Hold the folder for this comparison; with ``retry`` failed units count as not done.
 
+        All that could go wrong with the folder goes wrong here, before any work is done.
         Raises RunBusy where another process holds it, RunMismatch where it holds another comparison, and OSError that
         names the folder where it cannot be written or the disk is full.
         """
@@ -138,7 +139,7 @@ class RunFolder:
         files.write(self.records_file, b"".join(good))
         if broken:
             log.warning(
-                "%s had %d line(s) that were cut or damaged; they were moved to records.broken.jsonl and are done again",
+                "%s had %d line(s) that were cut or damaged; they are kept in records.broken.jsonl and done again",
                 self.records_file,
                 len(broken),
             )

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from trivium.attribution import _page as attribution_page
+from trivium.attribution import _render as attribution_text
 from trivium.compare.training import TrainedSystem, Training
 from trivium.core import meter, seeds
 from trivium.core.budget import Budget
@@ -43,6 +44,8 @@ class Hole:
     train: Train | None = None
     check: Callable[[System, Any, Example, Budget], None] = lambda *_: None
     """Raises ValueError, before any work, for an example that cannot be used."""
+    show: Callable[[System, Any], Mapping[str, Any]] = lambda *_: {}
+    """What a report shows of an output besides what the task shows: system x output -> text, html."""
 
     @property
     def per_seed(self) -> bool:
@@ -153,6 +156,14 @@ def explain_checks(system: System, task: Any, example: Example, budget: Budget) 
         raise ValueError(f"example {example.id!r}: {error}") from None
 
 
+def explain_shows(system: System, output: Attribution) -> dict[str, str]:
+    """The attribution as plain lines, and as the coloured rows of a page."""
+    return {
+        "text": attribution_text.to_text(output, system.tokenizer),
+        "html": attribution_page.fragment(output, system.tokenizer),
+    }
+
+
 # architectures and objectives ---------------------------------------------------------------------------------------
 
 
@@ -194,6 +205,7 @@ HOLES: Mapping[str, Hole] = {
         task="faithfulness",
         fill=explain,
         check=explain_checks,
+        show=explain_shows,
     ),
     "architectures": Hole(
         question="Which architecture learns best by {task}, trained with {budget}?",

@@ -65,7 +65,7 @@ class Plan:
         self.system, self.task = system, task
         self.budget, self.seeds, self.trials, self.tune = budget, tuple(seeds), trials, tune
         self.measures: Sequence[Measure] = task.measures
-        self.weights: Mapping[str, str] = getattr(task, "weights", {})
+        self.weights: Mapping[str, str] = getattr(task, "weighted_by", {})
 
     @cached_property
     def opened(self) -> Any:
@@ -189,7 +189,7 @@ class Plan:
     def asked(self, folder: str | Path, title: str, command: str) -> dict[str, Any]:
         """The comparison as JSON: what identifies it, how to run it again, and what a report shows of it."""
         content = [[e.id, e.text, e.cluster, _content(e.fields)] for split in self.examples.values() for e in split]
-        return {
+        asked = {
             "format": FORMAT,
             "identity": {
                 "kind": self.kind,
@@ -237,6 +237,7 @@ class Plan:
                 "command": command or _again(folder),
             },
         }
+        return json.loads(json.dumps(asked))  # as it is read back, so that the two can be compared
 
     def _contender(self, name: str, method: Any) -> dict[str, Any]:
         words = ", ".join(self.lacking.get(name, ()))

@@ -1,4 +1,4 @@
-"""What stays fixed while architectures or objectives are compared: the data, their order, and how models are trained."""
+"""What stays fixed while architectures or objectives are compared: the data, their order, how models are trained."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +28,7 @@ CHECKPOINTS = 50
 
 
 BYTES = ByteTokenizer()
+SETTINGS = TrainingSettings()
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ class Training:
     length: int = 128
     """Tokens in a row."""
     batch_size: int = 16
-    settings: TrainingSettings = TrainingSettings()
+    settings: TrainingSettings = SETTINGS
     """Of the training loop; seed and, with a budget, the number of steps are set by the comparison."""
     architecture: Any = field(
-        default_factory=lambda: find("architectures", "llama")(), metadata={"kind": "architectures"}
+        default_factory=lambda: _default("architectures", "llama"), metadata={"kind": "architectures"}
     )
     """What is trained where objectives are compared."""
-    objective: Any = field(default_factory=lambda: find("objectives", "causal")(), metadata={"kind": "objectives"})
+    objective: Any = field(default_factory=lambda: _default("objectives", "causal"), metadata={"kind": "objectives"})
     """What architectures are trained with."""
 
     def __post_init__(self) -> None:
@@ -137,6 +138,11 @@ class Training:
     def read(cls, words: str) -> "Training":
         """A training from its text."""
         return text.construct(cls, text.parse(words))
+
+
+def _default(kind: str, name: str) -> Any:
+    """A method that is imported only when a training is made."""
+    return find(kind, name)()
 
 
 def _point(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,20 +64,25 @@ def points(
     others = []
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
-        point = replace(contender, **{key: value for key, value in chosen.items() if key in own})
+        inside = {key: value for key, value in chosen.items() if key in own}
+        point: Any = _with(contender, inside)
         changed = tuple((k, v) for k, v in chosen.items() if k not in own and v != getattr(settings, k))
         point = Tuned(point, changed) if changed else point
         if point != contender and point not in others:
             others.append(point)
     if len(others) + 1 < trials:
         raise ValueError(
-            f"{name} has {len(others) + 1} configurations to try, but {trials} trials were asked for; trials must be equal "
-            f"for all: widen tune= for {name}, or lower trials to {len(others) + 1}"
+            f"{name} has {len(others) + 1} configurations to try, but {trials} trials were asked for, as many for all; "
+            f"widen tune= for {name}, or lower trials to {len(others) + 1}"
         )
     if len(grid) > 1 and len(others) > trials - 1:
         drawn = seeds.numpy_generator(0, "tuning", name).permutation(len(others))[: trials - 1]
         others = [others[index] for index in sorted(drawn)]
     return [contender, *others[: trials - 1]]
+
+
+def _with(contender: Any, settings: Mapping[str, Any]) -> Any:
+    return replace(contender, **settings) if settings else contender
 
 
 def trial_scores(

@@ -88,7 +88,8 @@ class Work:
         try:
             with counted:
                 output = self.hole.fill(self.methods[unit.config], system, self.task, example, budget, seed)
-            return _record(unit, example_id, counted.spent, self.task.score(system, example, output))
+            seen = self.task.score(system, example, output)
+            return _record(unit, example_id, counted.spent, seen, self.hole.show(system, output))
         except FAILURES as error:
             return _record(unit, example_id, counted.spent, error)
 
@@ -170,11 +171,14 @@ def _seed(unit: Unit) -> int:
     return seeds.derive(unit.seed, "tune") if unit.phase == "tune" else unit.seed
 
 
-def _record(unit: Unit, example: str, spent: Spent, result: Observation | Exception) -> Record:
+def _record(
+    unit: Unit, example: str, spent: Spent, result: Observation | Exception, shown: Mapping[str, Any] | None = None
+) -> Record:
     values: dict[str, float] = {}
     output: Mapping[str, Any] = {}
     if isinstance(result, Observation):
-        values, output = {name: float(value) for name, value in result.values.items()}, result.shown
+        values = {name: float(value) for name, value in result.values.items()}
+        output = {**(shown or {}), **result.shown}
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
         if wrong:
             result = NotFinite(f"{unit.contender} measured {wrong[0]} = {values[wrong[0]]} on {example or 'training'}")

@@ -45,7 +45,7 @@ class BitsPerByte:
     """Windows per pass."""
 
     measures: ClassVar[Sequence[Measure]] = (Measure("bits_per_byte", "Bits per byte", False, "bits/byte"),)
-    weights: ClassVar[dict[str, str]] = {"bits_per_byte": "bytes"}
+    weighted_by: ClassVar[dict[str, str]] = {"bits_per_byte": "bytes"}
     """Measure -> the value by which documents weigh in."""
 
     def __post_init__(self) -> None:

@@ -21,7 +21,6 @@ Caveats
     value. None of this says whether an answer is right.
 """
 
-import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -100,6 +99,11 @@ def repetition(ids: Sequence[int], n: int) -> float | None:
     return 1 - len(set(grams)) / len(grams) if grams else None
 
 
+def _shared(part: str, whole: str) -> int:
+    """How many characters two texts have in common at their start."""
+    return next((n for n, (a, b) in enumerate(zip(part, whole, strict=False)) if a != b), min(len(part), len(whole)))
+
+
 def spans(tokenizer: Tokenizer, ids: Sequence[int], accepted: Sequence[bool]) -> list[dict[str, Any]]:
     """The text in pieces, each all plain or all accepted from a drafter; together they are the text.
 
@@ -113,7 +117,7 @@ def spans(tokenizer: Tokenizer, ids: Sequence[int], accepted: Sequence[bool]) ->
             continue
         upto = len(whole)
         if place < len(ids):
-            upto = max(len(os.path.commonprefix([tokenizer.decode(ids[:place]), whole])), at)
+            upto = max(_shared(tokenizer.decode(ids[:place]), whole), at)
         kind = "accepted" if accepted[place - 1] else "plain"
         if pieces and pieces[-1]["kind"] == kind:
             pieces[-1]["text"] += whole[at:upto]
