@@ -82,6 +82,11 @@ class TestFolders:
         with torch.no_grad():
             torch.testing.assert_close(system.model(ids).logits, model.double()(ids).logits)
 
+    def test_compiling_is_for_hugging_face_models(self, tmp_path):
+        save(Llama(width=16, depth=1, heads=2).build(259), tmp_path / "native", ByteTokenizer())
+        with pytest.raises(NotOffered, match="leave compile off"):
+            load(tmp_path / "native", compile=True)
+
     def test_weights_in_shards(self, tmp_path, folder):
         made.folder(tmp_path / "shards", max_shard_size="60KB")
         assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1

@@ -16,6 +16,7 @@ from trivium.core.errors import BrokenModel, NotOffered, UnknownName, Unreachabl
 from trivium.core.progress import Bar
 from trivium.models import gguf, wheels
 from trivium.models._quiet import quiet
+from trivium.models.saving import restore
 from trivium.models.system import System
 from trivium.tokenization.files import restore as restore_tokenizer
 
@@ -38,7 +39,8 @@ def load(
     """A model and its tokenizer from a folder (Hugging Face's format or ours), a .gguf file, a known name, or the hub.
 
     Looked for in this order. Weights are read from safetensors or GGUF only, never unpickled, and a model's own Python
-    code runs only under ``remote_code``. Raises BrokenModel for a folder that lacks or garbles something, UnknownName
+    code runs only under ``remote_code``. ``compile`` speeds up the decoding step of a Hugging Face model; it is slow to
+    start. Raises BrokenModel for a folder that lacks or garbles something, UnknownName
     and Unreachable for names, HashMismatch for a wheel that is not the pinned one.
     """
     if dtype not in DTYPES:
@@ -48,13 +50,11 @@ def load(
     _check_weights(folder)
     tokenizer = restore_tokenizer(folder, remote_code=remote_code)
     if config.get("model_type") == "trivium":
-        from trivium.models.saving import restore
-
-        model: Any = restore(folder).to(device=device, dtype=DTYPES[dtype])
         if compile:
-            model.compile()
+            raise NotOffered(f"{folder} holds a native model, whose step is not compiled; leave compile off")
+        model: Any = restore(folder).to(device=device, dtype=DTYPES[dtype])
     else:
-        from trivium.models.huggingface import wrap
+        from trivium.models.huggingface import wrap  # brings transformers in: seconds that native models need not wait
 
         model = wrap(_pretrained(folder, config, DTYPES[dtype], remote_code).to(device), compile=compile)
     name = Path(name_or_path).name if Path(name_or_path).exists() else str(name_or_path)
