@@ -273,6 +273,9 @@ def test_a_tree_is_read_in_one_pass_where_that_is_offered(model):
     new = ids(1, 2, seed=9)
     whole = torch.cat((tokens[:, :prefix], b, new), 1)
     torch.testing.assert_close(model(new, state=kept).logits, model(whole).logits[:, -2:], **EXACT)
+    everything = torch.ones(1, 1, 2, kept.slots + 2, dtype=torch.bool).tril(kept.slots)  # names dropped drafts too
+    told = model(new, mask=everything, positions=torch.tensor([[10, 11]]), state=kept).logits
+    torch.testing.assert_close(told, model(whole).logits[:, -2:], **EXACT)
 
 
 # The rest of the protocol

@@ -240,3 +240,23 @@ def test_the_context_builds_no_mask_where_none_is_needed():
     assert facts(2, slots=3, seen=seen).attention_mask.int().tolist() == [[[[1, 0, 1, 1, 0], [1, 0, 1, 1, 1]]]]
     packed = facts(3, segments=torch.tensor([[1, 1, 2]]))
     assert packed.attention_mask.int().tolist() == [[[[1, 0, 0], [1, 1, 0], [0, 0, 1]]]]
+
+
+@pytest.mark.parametrize(
+    "recipe", [Llama(width=16, heads=2, depth=1), TransNormer(width=16, heads=2, depth=1)], ids=repr
+)
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_model_gives_the_same(recipe, backend):
+    plain, compiled = recipe.build(VOCAB), recipe.build(VOCAB)
+    compiled.compile(backend=backend)
+    for known in ({}, {"mask": padding()}):
+        a, b = (model(ids(), keep_state=True, **known) for model in (plain, compiled))
+        torch.testing.assert_close(a.logits, b.logits, atol=1e-5, rtol=1e-5)
+        a, b = plain(ids(3, 1), state=a.state).logits, compiled(ids(3, 1), state=b.state).logits
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    grads = [
+        torch.autograd.grad(model(ids()).logits.square().sum(), [*model.parameters()]) for model in (plain, compiled)
+    ]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    torch.compiler.reset()

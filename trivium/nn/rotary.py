@@ -37,7 +37,8 @@ def rotate(
     if layout == "half":
         halves = x.roll(x.shape[-1] // 2, -1)
         return torch.addcmul(x * torch.cat((cos, cos), -1), halves, torch.cat((-sin, sin), -1)).to(x.dtype)
-    if x.dtype == cos.dtype and x.dtype in (torch.float32, torch.float64):
+    complex_exists = x.dtype == cos.dtype and x.dtype in (torch.float32, torch.float64)
+    if complex_exists and not torch.compiler.is_compiling():  # compiled code fuses real products, not complex ones
         # A pair is a complex number, turned by one multiplication: half the time of the four real ones.
         pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
         return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
