@@ -20,7 +20,7 @@ def drafted(settings, context, room=100):
     return propose(settings, context, room).tokens[1:].tolist()
 
 
-FIXED = PromptLookup(length=4, ngram=2, adaptive=False)
+FIXED = PromptLookup(length=4, ngram=2)
 
 
 def test_by_hand():
@@ -39,27 +39,21 @@ def test_a_loop_is_continued_beyond_the_end_of_the_text():
 
 
 def test_matches_shorter_than_the_ngram_do_not_count():
-    assert drafted(PromptLookup(ngram=3, adaptive=False), [1, 2, 9, 8, 1, 2]) == []
-    assert drafted(PromptLookup(ngram=1, length=2, adaptive=False), [1, 2, 9, 8, 2]) == [9, 8]
+    assert drafted(PromptLookup(ngram=3, trust=99), [1, 2, 9, 8, 1, 2]) == []
+    assert drafted(PromptLookup(ngram=1, length=2, trust=99), [1, 2, 9, 8, 2]) == [9, 8]
 
 
 def test_several_places_make_a_tree():
-    tree = propose(PromptLookup(length=2, ngram=1, matches=2, adaptive=False), [1, 5, 6, 1, 7, 8, 1])
+    tree = propose(PromptLookup(length=2, ngram=1, matches=2, trust=99), [1, 5, 6, 1, 7, 8, 1])
     assert [tree.tokens[path].tolist() for path in tree.paths()] == [[1, 7, 8], [1, 5, 6]]
     assert tree.draws == "deterministic"
 
 
-def test_the_length_follows_what_was_accepted():
-    session = PromptLookup(length=10, ngram=1).start(None, generator=None, logits=None)
-    context, sizes = [1, 2] * 10, []
-    for _ in range(5):
-        drafts = session.propose([torch.tensor(context)], [100])[0].tokens[1:].tolist()
-        sizes.append(len(drafts))
-        context += [*drafts, 3 - drafts[-1]]  # all taken, and the extra token goes on in turn
-    assert sizes == [5, 7, 9, 10, 10]
-    session.propose([torch.tensor(context)], [100])
-    context += [3 - context[-1], 9, 1]  # one taken, then something else
-    assert len(session.propose([torch.tensor(context)], [100])[0]) - 1 == 9
+def test_a_longer_match_is_trusted_further():
+    settings = PromptLookup(length=7, trust=2)
+    assert drafted(settings, [1, 9, 8, 7, 6, 5, 4, 3, 2, 1]) == [9, 8]
+    assert drafted(settings, [5, 1, 9, 8, 7, 6, 4, 3, 2, 2, 5, 1]) == [9, 8, 7, 6]
+    assert drafted(settings, [4, 3, 2, 1, 9, 8, 7, 6, 5, 5, 5, 5, 4, 3, 2, 1]) == [9, 8, 7, 6, 5, 5, 5]
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 3), st.integers(1, 6))
@@ -78,7 +72,7 @@ def test_against_a_slow_search(context, ngram, length):
             text.append(text[place + step])
     places = sum(tuple(context[end - ngram : end]) == tuple(context[-ngram:]) for end in range(ngram, len(context)))
     if places <= 32 and best <= 32:
-        assert drafted(PromptLookup(length=length, ngram=ngram, adaptive=False), context) == text[len(context) :]
+        assert drafted(PromptLookup(length=length, ngram=ngram, trust=99), context) == text[len(context) :]
 
 
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=30), st.integers(1, 29))
@@ -100,7 +94,7 @@ def test_text_that_repeats_is_drafted_nearly_whole():
     assert made.trace.mean_accepted_length > 7
 
 
-@pytest.mark.parametrize("wrong", [{"length": 0}, {"ngram": 0}, {"matches": 0}])
+@pytest.mark.parametrize("wrong", [{"length": 0}, {"ngram": 0}, {"matches": 0}, {"trust": 0}])
 def test_settings_out_of_range(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         PromptLookup(**wrong)
