@@ -29,13 +29,12 @@ class NGram:
     different bytes seen after h; below the empty context every byte is as likely as any other.
     """
 
-    def __init__(self, documents: Sequence[str], order: int) -> None:
-        self.order = order
+    def __init__(self, documents: Sequence[str], longest: int) -> None:
         self.followers: dict[bytes, Counter[int]] = defaultdict(Counter)
         for document in documents:
             text = document.encode()
             for at, byte in enumerate(text):
-                for context in range(min(order - 1, at) + 1):
+                for context in range(min(longest - 1, at) + 1):
                     self.followers[text[at - context : at]][byte] += 1
         self.seen = {context: counts.total() for context, counts in self.followers.items()}
 
@@ -49,37 +48,35 @@ class NGram:
             p = (counts[byte] + len(counts) * p) / (self.seen[part] + len(counts))
         return p
 
-    def bits_per_byte(self, documents: Sequence[str]) -> float:
+    def bits_per_byte(self, documents: Sequence[str], order: int) -> float:
         bits, size = 0.0, 0
         for document in documents:
             text = document.encode()
             for at, byte in enumerate(text):
-                bits -= math.log2(self.probability(byte, text[max(at - self.order + 1, 0) : at]))
+                bits -= math.log2(self.probability(byte, text[max(at - order + 1, 0) : at]))
             size += len(text)
         return bits / size
 
 
 def run(bar: Bar) -> ClaimResult:
     """Each seed has a corpus of its own; the order of the n-gram is chosen on its validation split."""
-    bar.total = SEEDS * (len(ORDERS) + STEPS / 20)
+    bar.total = 2 * SEEDS
     network, counted, orders = [], [], []
     for seed in range(SEEDS):
         corpus = stories(3000, seed=seed)
         tokens = tokenised(corpus["train"], TOKENIZER)
         validation, test = list(corpus["validation"])[:40], list(corpus["test"])[:100]
-        models = {}
-        for order in ORDERS:
-            bar.note(f"seed {seed}, {order}-gram")
-            models[order] = NGram(corpus["train"], order)
-            bar.advance()
-        best = min(ORDERS, key=lambda order: models[order].bits_per_byte(validation))
+        bar.note(f"seed {seed}, n-grams")
+        grams = NGram(corpus["train"], max(ORDERS))
+        best = min(ORDERS, key=lambda order: grams.bits_per_byte(validation, order))
         orders.append(best)
-        counted.append(models[best].bits_per_byte(test))
+        counted.append(grams.bits_per_byte(test, best))
+        bar.advance()
         bar.note(f"seed {seed}, network")
         model = Llama(width=128, depth=2, heads=4, context=LENGTH).build(TOKENIZER.vocab_size, seed=seed)
         settings = TrainingSettings(steps=STEPS, learning_rate=3e-3, seed=seed)
         train(model, Causal(), Batches(tokens, LENGTH, ROWS, seed), settings)
-        bar.advance(STEPS / 20)
+        bar.advance()
         network.append(bits_per_byte(model, test, TOKENIZER, LENGTH))
     gains = [log - own for log, own in zip(counted, network, strict=True)]
     return judge(
