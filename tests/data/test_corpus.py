@@ -1,10 +1,8 @@
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trivium.data.corpus import Corpus, save
+from trivium.data.corpus import Corpus
 
 MANY = [f"document number {number}" for number in range(2000)]
 
@@ -106,10 +104,3 @@ def test_nothing_to_read(tmp_path):
         Corpus.read()
     with pytest.raises(FileNotFoundError):
         Corpus.read(tmp_path / "missing.txt")
-
-
-def test_saved_lines_hold_every_document_even_odd_ones(tmp_path):
-    corpus = Corpus("c", {"train": ["a\nb", "\ud800"], "test": ["漢"]})
-    save(corpus, tmp_path / "c.jsonl")
-    lines = [json.loads(line) for line in (tmp_path / "c.jsonl").read_text().splitlines()]
-    assert [(line["split"], line["text"]) for line in lines] == [("train", "a\nb"), ("train", "\ud800"), ("test", "漢")]

