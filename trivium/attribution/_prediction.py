@@ -52,7 +52,7 @@ class Prediction:
         self.model = model
         self.given = ids
         self.target = target
-        self.ids = ids.clone().to(model.device)  # a clone, since a tensor made under inference mode takes no gradient
+        self.ids = ids.to(model.device)
         self.free = torch.ones_like(self.ids, dtype=torch.bool) if frozen is None else ~frozen.to(model.device)
 
     def embeds(self) -> Tensor:
@@ -100,7 +100,7 @@ class Prediction:
         Rows are independent, so one backward pass of their sum gives each its own gradient.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            inputs = embeds.clone().requires_grad_()
+            inputs = embeds.clone().requires_grad_()  # a clone: a tensor of inference mode takes no gradient
             values = self.values(embeds=inputs)
             found = None
             if values.requires_grad:
