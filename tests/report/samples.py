@@ -34,13 +34,23 @@ MEASURES = [
     {"name": "diversity", "title": "distinct bigrams", "higher_is_better": None, "unit": ""},
 ]
 QUALITY = {
-    "greedy": (-0.62, 0.41, 0.58), "sampling": (-1.71, 0.06, 0.91), "top_p": (-1.31, 0.11, 0.86), "min_p": (-1.12, 0.12, 0.84),
-    "contrastive_search": (-1.05, 0.05, 0.93), "beam_search": (-0.51, 0.46, 0.55), "speculative": (-0.62, 0.41, 0.58),
-}  # fmt: skip
+    "greedy": (-0.62, 0.41, 0.58),
+    "sampling": (-1.71, 0.06, 0.91),
+    "top_p": (-1.31, 0.11, 0.86),
+    "min_p": (-1.12, 0.12, 0.84),
+    "contrastive_search": (-1.05, 0.05, 0.93),
+    "beam_search": (-0.51, 0.46, 0.55),
+    "speculative": (-0.62, 0.41, 0.58),
+}
 COST = {
-    "greedy": (64, 3.4, 1.73e10), "sampling": (64, 3.5, 1.73e10), "top_p": (64, 3.6, 1.73e10), "min_p": (64, 3.5, 1.73e10),
-    "contrastive_search": (128, 9.8, 6.9e10), "beam_search": (64, 8.7, 6.92e10), "speculative": (21, 1.5, 2.31e10),
-}  # fmt: skip
+    "greedy": (64, 3.4, 1.73e10),
+    "sampling": (64, 3.5, 1.73e10),
+    "top_p": (64, 3.6, 1.73e10),
+    "min_p": (64, 3.5, 1.73e10),
+    "contrastive_search": (128, 9.8, 6.9e10),
+    "beam_search": (64, 8.7, 6.92e10),
+    "speculative": (21, 1.5, 2.31e10),
+}
 PROMPTS = {
     "copy": "Copy the following list, then add one item.\n\n1. A wooden spoon\n2. A copper kettle\n3. A linen apron\n",
     "chat": "My neighbour's cat visits every morning at six and sings. How do I tell them kindly?",
@@ -48,8 +58,15 @@ PROMPTS = {
 }
 WORDS = {
     "copy": "1. A wooden spoon\n2. A copper kettle\n3. A linen apron\n4. A cast-iron pan, well seasoned\n",
-    "chat": "You could begin by saying how fond you are of the cat, and then mention the hour. Most people are glad to hear it from a friend rather than from a note under the door.",
-    "code": "    total = sum(values[:width])\n    means = [total / width]\n    for new, old in zip(values[width:], values):\n        total += new - old\n        means.append(total / width)\n    return means\n",
+    "chat": (
+        "You could begin by saying how fond you are of the cat, and then mention the hour. Most people are glad to "
+        "hear it from a friend rather than from a note under the door."
+    ),
+    "code": (
+        "    total = sum(values[:width])\n    means = [total / width]\n"
+        "    for new, old in zip(values[width:], values):\n"
+        "        total += new - old\n        means.append(total / width)\n    return means\n"
+    ),
 }
 
 
@@ -71,12 +88,22 @@ def decoding(prompts: int = 12, seeds: int = 2) -> dict[str, Any]:
                 verdict = "supported" if (difference > 0) == better else "contradicted"
             pairs.append(
                 {
-                    "a": name, "b": "greedy", "measure": measure["name"], "difference": difference,
-                    "low": difference - half, "high": difference + half, "p": 0.0004 if sure else 0.41, "p_holm": 0.005 if sure else 1.0,
-                    "verdict": verdict, "n": prompts * seeds, "clusters": prompts, "method": "cluster bootstrap",
-                    "detectable": half * 1.4, "correlation": 0.5,
+                    "a": name,
+                    "b": "greedy",
+                    "measure": measure["name"],
+                    "difference": difference,
+                    "low": difference - half,
+                    "high": difference + half,
+                    "p": 0.0004 if sure else 0.41,
+                    "p_holm": 0.005 if sure else 1.0,
+                    "verdict": verdict,
+                    "n": prompts * seeds,
+                    "clusters": prompts,
+                    "method": "cluster bootstrap",
+                    "detectable": half * 1.4,
+                    "correlation": 0.5,
                 }
-            )  # fmt: skip
+            )
     return {
         "title": "Decoding on smollm2-135m",
         "kind": "decoding",
@@ -88,26 +115,52 @@ def decoding(prompts: int = 12, seeds: int = 2) -> dict[str, Any]:
         "smoke": False,
         "measures": [dict(m) for m in MEASURES],
         "units": {
-            "flops": "floating-point operations, two per multiply-add", "calls": "forward passes of a model", "new_tokens": "tokens generated",
-            "seconds": "wall-clock seconds", "peak_bytes": "peak memory above the start, bytes",
+            "flops": "floating-point operations, two per multiply-add",
+            "calls": "forward passes of a model",
+            "new_tokens": "tokens generated",
+            "seconds": "wall-clock seconds",
+            "peak_bytes": "peak memory above the start, bytes",
         },
         "contenders": contenders,
         "pairs": pairs,
-        "examples": [_example(kind, i, seed, rng) for i in range(prompts // 3) for kind in PROMPTS for seed in range(seeds)],
+        "examples": [
+            _example(kind, i, seed, rng) for i in range(prompts // 3) for kind in PROMPTS for seed in range(seeds)
+        ],
         "curves": {},
-        "tuning": {"trials": 4, "split": "validation", "counted": "4 trials each on the validation split, counted in what was spent"},
-        "statistics": {"interval": "cluster bootstrap, 10000 resamples", "family": "the 12 pairs of two measures", "seed": 0, "confidence": 0.95},
+        "tuning": {
+            "trials": 4,
+            "split": "validation",
+            "counted": "4 trials each on the validation split, counted in what was spent",
+        },
+        "statistics": {
+            "interval": "cluster bootstrap, 10000 resamples",
+            "family": "the 12 pairs of two measures",
+            "seed": 0,
+            "confidence": 0.95,
+        },
         "provenance": {
             "made": "2026-01-14T09:26:53+00:00",
-            "versions": {"trivium": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "tokenizers": "0.22.2", "safetensors": "0.7.0"},
+            "versions": {
+                "trivium": "0.1.0",
+                "torch": "2.13.0",
+                "transformers": "5.23.0",
+                "tokenizers": "0.22.2",
+                "safetensors": "0.7.0",
+            },
             "python": "3.11.2",
             "commit": {"id": "968cc60d1f0b7a6c", "clean": True},
-            "machine": {"system": "Linux x86_64", "processor": "a processor", "cores": 2, "threads": 2, "accelerator": None},
+            "machine": {
+                "system": "Linux x86_64",
+                "processor": "a processor",
+                "cores": 2,
+                "threads": 2,
+                "accelerator": None,
+            },
             "seeds": list(range(seeds)),
             "data": {"sha256": "4be2c9f1c64c1bb9a5f0f1ab"},
         },
-        "command": "trivium compare --vary decoding --task continuation --system smollm2-135m --budget '64 new_tokens' --seeds 2 --again runs/decoders",
-    }  # fmt: skip
+        "command": "trivium compare decoding --model smollm2-135m --budget '64 new_tokens' --folder runs/decoders",
+    }
 
 
 def training() -> dict[str, Any]:
@@ -116,43 +169,74 @@ def training() -> dict[str, Any]:
     made = decoding(prompts=3)
     names = {"llama": 1.93, "gated_linear": 1.86}
     made.update(
-        title="Architectures on stories", kind="architectures", question="Which architecture learns more from 2 PFLOP of training?",
-        task={"name": "bits per byte", "config": "bits_per_byte()"}, system={"name": "trained from scratch"}, baseline="llama",
-        budget={"unit": "flops", "amount": 2e15, "tolerance": 0.02, "text": "2e+15 flops"}, examples=[], tuning={},
+        title="Architectures on stories",
+        kind="architectures",
+        question="Which architecture learns more from 2 PFLOP of training?",
+        task={"name": "bits per byte", "config": "bits_per_byte()"},
+        system={"name": "trained from scratch"},
+        baseline="llama",
+        budget={"unit": "flops", "amount": 2e15, "tolerance": 0.02, "text": "2e+15 flops"},
+        examples=[],
+        tuning={},
         measures=[{"name": "bits_per_byte", "title": "bits per byte", "higher_is_better": False, "unit": "bits"}],
         units={"flops": "", "tokens": "", "seconds": "", "parameters": "", "peak_bytes": ""},
-    )  # fmt: skip
+    )
     made["contenders"] = [
         {
-            "name": name, "config": f"{name}(width=256, depth=6)", "lossless": False, "note": "untuned", "baseline": name == "llama",
-            "measures": {"bits_per_byte": {"mean": end, "low": end - 0.02, "high": end + 0.02, "n": 3, "clusters": 3}}, "by_group": {},
+            "name": name,
+            "config": f"{name}(width=256, depth=6)",
+            "lossless": False,
+            "note": "untuned",
+            "baseline": name == "llama",
+            "measures": {"bits_per_byte": {"mean": end, "low": end - 0.02, "high": end + 0.02, "n": 3, "clusters": 3}},
+            "by_group": {},
             "spent": {
-                "flops": {"median": 2e15, "total": 6e15, "low": 1.99e15, "high": 2.0e15}, "seconds": {"median": 410 + 90 * i, "total": 1230, "low": 400, "high": 520},
-                "tokens": {"median": 8.1e6 + 9e5 * i, "total": 2.4e7, "low": None, "high": None}, "parameters": {"median": 3.1e6, "total": 3.1e6, "low": None, "high": None},
-            }, "failed": [], "tuned": [],
+                "flops": {"median": 2e15, "total": 6e15, "low": 1.99e15, "high": 2.0e15},
+                "seconds": {"median": 410 + 90 * i, "total": 1230, "low": 400, "high": 520},
+                "tokens": {"median": 8.1e6 + 9e5 * i, "total": 2.4e7, "low": None, "high": None},
+                "parameters": {"median": 3.1e6, "total": 3.1e6, "low": None, "high": None},
+            },
+            "failed": [],
+            "tuned": [],
         }
         for i, (name, end) in enumerate(names.items())
-    ]  # fmt: skip
+    ]
     made["pairs"] = [
         {
-            "a": "gated_linear", "b": "llama", "measure": "bits_per_byte", "difference": -0.07, "low": -0.1, "high": -0.04, "p": 0.01, "p_holm": 0.01,
-            "verdict": "supported", "n": 3, "clusters": 3, "method": "paired t over seeds", "detectable": 0.05, "correlation": None,
+            "a": "gated_linear",
+            "b": "llama",
+            "measure": "bits_per_byte",
+            "difference": -0.07,
+            "low": -0.1,
+            "high": -0.04,
+            "p": 0.01,
+            "p_holm": 0.01,
+            "verdict": "supported",
+            "n": 3,
+            "clusters": 3,
+            "method": "paired t over seeds",
+            "detectable": 0.05,
+            "correlation": None,
         }
-    ]  # fmt: skip
+    ]
     made["curves"] = {
         name: {
             str(seed): [
                 {
-                    "step": step, "flops": step * 1e12, "tokens": step * 4096,
+                    "step": step,
+                    "flops": step * 1e12,
+                    "tokens": step * 4096,
                     "loss": 0.7 * (end + 6 * math.exp(-step / 90) + 2.5 * math.exp(-step / 500)) + rng.normal(0, 0.03),
-                    "bits_per_byte": end + 6 * math.exp(-step / 90) + 2.5 * math.exp(-step / 500) + rng.normal(0, 0.01) if step % 100 == 0 else None,
+                    "bits_per_byte": end + 6 * math.exp(-step / 90) + 2.5 * math.exp(-step / 500) + rng.normal(0, 0.01)
+                    if step % 100 == 0
+                    else None,
                 }
                 for step in range(0, 2001, 10)
             ]
             for seed in range(3)
         }
         for name, end in names.items()
-    }  # fmt: skip
+    }
     return made
 
 
@@ -161,14 +245,29 @@ def hostile() -> dict[str, Any]:
     made = decoding(prompts=3, seeds=1)
     made["examples"] = [
         {
-            "id": f"{kind} {text[:40]}", "group": text[:60], "seed": 0, "prompt": text,
+            "id": f"{kind} {text[:40]}",
+            "group": text[:60],
+            "seed": 0,
+            "prompt": text,
             "outputs": {
-                "greedy": {"text": text, "spans": [], "values": {"logprob": float("nan"), text[:50]: 1.0}, "html": None, "error": text[:300]},
-                "top_p": {"text": text, "spans": [{"text": text[:20], "kind": "accepted"}, {"text": text[20:], "kind": "</span><b>"}], "values": {}, "html": text, "error": ""},
+                "greedy": {
+                    "text": text,
+                    "spans": [],
+                    "values": {"logprob": float("nan"), text[:50]: 1.0},
+                    "html": None,
+                    "error": text[:300],
+                },
+                "top_p": {
+                    "text": text,
+                    "spans": [{"text": text[:20], "kind": "accepted"}, {"text": text[20:], "kind": "</span><b>"}],
+                    "values": {},
+                    "html": text,
+                    "error": "",
+                },
             },
         }
         for kind, text in HOSTILE.items()
-    ]  # fmt: skip
+    ]
     bad = "<b>bad</b>\x00\ud800\u202e" + HOSTILE["script"] + "|`"
     made.update(title=bad, question=bad, command=bad + HOSTILE["closing"])
     made["provenance"][bad] = {"deep": [bad, None, True]}
@@ -189,17 +288,29 @@ def hostile() -> dict[str, Any]:
 
 def _contender(name: str, n: int, rng: np.random.Generator) -> dict[str, Any]:
     made = {
-        "name": name, "config": CONFIGS[name], "lossless": name in LOSSLESS, "baseline": name == "greedy",
-        "note": "not applicable, needs truncate" if name == "mirostat" else "", "measures": {}, "by_group": {}, "spent": {}, "failed": [], "tuned": [],
-    }  # fmt: skip
+        "name": name,
+        "config": CONFIGS[name],
+        "lossless": name in LOSSLESS,
+        "baseline": name == "greedy",
+        "note": "not applicable, needs truncate" if name == "mirostat" else "",
+        "measures": {},
+        "by_group": {},
+        "spent": {},
+        "failed": [],
+        "tuned": [],
+    }
     if name not in QUALITY:
         return made
     calls, seconds, flops = COST[name]
     spread = lambda x: {"median": x, "total": x * n, "low": x * 0.88, "high": x * 1.17}  # noqa: E731
     same = lambda x: {"median": x, "total": x * n, "low": x, "high": x}  # noqa: E731
     made["spent"] = {
-        "new_tokens": same(64), "calls": spread(calls) if name == "speculative" else same(calls), "seconds": spread(seconds), "flops": spread(flops), "peak_bytes": same(41e6 + 9e6 * len(name)),
-    }  # fmt: skip
+        "new_tokens": same(64),
+        "calls": spread(calls) if name == "speculative" else same(calls),
+        "seconds": spread(seconds),
+        "flops": spread(flops),
+        "peak_bytes": same(41e6 + 9e6 * len(name)),
+    }
     for index, measure in enumerate(MEASURES):
         mean, half = QUALITY[name][index], (0.14 if index == 0 else 0.06)
         made["measures"][measure["name"]] = {
@@ -258,26 +369,47 @@ def attribution() -> dict[str, Any]:
     made = decoding(prompts=3, seeds=1)
     names = {"occlusion": 0.31, "integrated_gradients": 0.24, "gradient_times_input": 0.11}
     made.update(
-        title="Attribution on tiny", kind="attribution", question="Which explainer finds the decisive word?", baseline="gradient_times_input",
+        title="Attribution on tiny",
+        kind="attribution",
+        question="Which explainer finds the decisive word?",
+        baseline="gradient_times_input",
         measures=[{"name": "aopc", "title": "drop when the top tokens go", "higher_is_better": True, "unit": "nats"}],
-        budget={"unit": "evaluations", "amount": 64.0, "tolerance": 0.02, "text": "64 evaluations"}, pairs=[], tuning={},
+        budget={"unit": "evaluations", "amount": 64.0, "tolerance": 0.02, "text": "64 evaluations"},
+        pairs=[],
+        tuning={},
         units={"evaluations": "", "seconds": ""},
-    )  # fmt: skip
+    )
     made["contenders"] = [
         {
-            "name": name, "config": name, "lossless": False, "note": "", "baseline": name == "gradient_times_input", "by_group": {}, "failed": [], "tuned": [],
+            "name": name,
+            "config": name,
+            "lossless": False,
+            "note": "",
+            "baseline": name == "gradient_times_input",
+            "by_group": {},
+            "failed": [],
+            "tuned": [],
             "measures": {"aopc": {"mean": mean, "low": mean - 0.05, "high": mean + 0.05, "n": 12, "clusters": 12}},
-            "spent": {"evaluations": {"median": 20.0, "total": 240, "low": 18, "high": 22}, "seconds": {"median": mean, "total": 9, "low": 0.1, "high": 0.4}},
+            "spent": {
+                "evaluations": {"median": 20.0, "total": 240, "low": 18, "high": 22},
+                "seconds": {"median": mean, "total": 9, "low": 0.1, "high": 0.4},
+            },
         }
         for name, mean in names.items()
-    ]  # fmt: skip
+    ]
     made["examples"] = [
         {
-            "id": f"item-{i}", "group": "decisive word", "seed": 0, "prompt": "The cat sat on the mat because it was warm",
-            "outputs": {name: {"text": "", "spans": [], "values": {"aopc": mean}, "html": _fragment(name), "error": ""} for name, mean in names.items()},
+            "id": f"item-{i}",
+            "group": "decisive word",
+            "seed": 0,
+            "prompt": "The cat sat on the mat because it was warm",
+            "outputs": {
+                name: {"text": "", "spans": [], "values": {"aopc": mean}, "html": _fragment(name), "error": ""}
+                for name, mean in names.items()
+            },
         }
         for i in range(3)
-    ]  # fmt: skip
+    ]
     return made
 
 

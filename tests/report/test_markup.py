@@ -79,8 +79,10 @@ def test_a_fragment_keeps_what_an_attribution_is_made_of():
 
 def test_a_fragment_loses_what_could_do_harm():
     html = (
-        "<style>p{color:red}</style><script>alert(1)</script><img src=x onerror=alert(1)><a href='javascript:1'>link</a>"
-        "<iframe srcdoc='<script>1</script>'></iframe><p onclick='x()' style='position:fixed;margin:0' id=stage>text</p>"
+        "<style>p{color:red}</style><script>alert(1)</script><img src=x onerror=alert(1)>"
+        "<a href='javascript:1'>link</a>"
+        "<iframe srcdoc='<script>1</script>'></iframe>"
+        "<p onclick='x()' style='position:fixed;margin:0' id=stage>text</p>"
         "<p class=notice style='background:url(http://x);color:v\\61r(--x);height:expression(1)'>two</p>"
         "<svg><path d='M0'/></svg></div></body><form action=http://x><input>"
     )

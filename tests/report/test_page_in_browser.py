@@ -1,5 +1,6 @@
 """The page in headless Chromium: what a reader sees, does, and must not come to harm by."""
 
+import itertools
 import re
 
 import pytest
@@ -159,6 +160,16 @@ def test_sorting_by_another_column_takes_over_and_is_announced(visit):
     assert seen.page.inner_text("#said") == "sorted by seconds, ascending"
     heads.nth(0).locator("button").click()
     assert seen.names() == sorted(samples.CONFIGS)
+
+
+def test_minor_costs_are_one_click_away_with_or_without_script(visit):
+    for javascript in (True, False):
+        seen = visit("decoding", java_script_enabled=javascript)
+        memory = seen.page.locator(".results thead th", has_text="peak memory")
+        assert not memory.is_visible()
+        seen.page.locator("#every").check()
+        assert memory.is_visible()
+        assert seen.page.locator(".results tbody td.minor:visible").count() == len(samples.QUALITY)
 
 
 def test_sorting_works_from_the_keyboard(visit):
@@ -355,7 +366,7 @@ def test_the_page_is_a_document_that_assistive_technology_can_read(visit):
     ]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     heads = page.locator(".results tbody th[scope=row]").count(), page.locator(".results thead th[scope=col]").count()
     assert heads == (len(samples.CONFIGS), 9)
     assert page.locator("table caption").count() >= 1

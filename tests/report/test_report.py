@@ -14,7 +14,7 @@ from trivium.compare.record import example_report
 
 def terminal(made, width=160):
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    console.print(report.table(made))
+    console.print(report.table(made, width))
     return console.file.getvalue()
 
 
@@ -180,6 +180,17 @@ def test_the_terminal_obeys_nothing_in_a_hostile_report():
     shown = terminal(made)
     assert "[bold red]not markup[/] ␛[31m" in shown
     assert not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e\ud800-\udfff]", shown)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
+def test_the_terminal_table_fits_and_says_what_it_left_out(width):
+    shown = terminal(samples.decoding(prompts=3), width)
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in shown
+    assert "mean" in shown
+    assert ("peak memory" in shown.split("On the page also:")[-1]) == (width < 140)
+    assert "contrastive_search" in shown
 
 
 def test_drawing_changes_nothing_in_the_report():

@@ -74,6 +74,12 @@ def test_a_verdict_in_words(verdict, better, words):
     assert wording.claim({**PAIR, "verdict": verdict}, {**LOWER, "higher_is_better": better}) == words
 
 
+def test_titles_are_lowered_within_a_sentence_but_abbreviations_are_not():
+    pair = {**PAIR, "verdict": "supported"}
+    assert wording.claim(pair, {**LOWER, "title": "Repeated 4-grams"}).endswith("in repeated 4-grams")
+    assert wording.claim(pair, {**LOWER, "title": "ROUGE-L"}).endswith("in ROUGE-L")
+
+
 def test_figures_and_what_could_not_be_seen():
     assert wording.figures(PAIR, LOWER) == "−0.35 [−0.50, −0.20] bits"
     assert wording.detectable({**PAIR, "verdict": "not visible at this scale"}, LOWER) == (
@@ -107,7 +113,7 @@ def test_findings_come_by_measure_and_supported_first():
 
 def test_facts_say_what_was_equal_and_what_all_of_it_cost():
     facts = dict(columns.facts({**example_report(), "curves": {}}))
-    assert facts["held equal"] == "64 new tokens per example, within 2%"
+    assert facts["held equal"] == "64 new tokens per example, within 2 %"
     assert facts["spent in all"] == "118 s"  # 24 times 2.0 and 24 times 2.9
     assert facts["task"] == "continuation, 2 examples"
 

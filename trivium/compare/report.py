@@ -5,7 +5,8 @@ the network, and treats every string of the report as text: ``_report.markup`` a
 security policy forbids any script or style but the page's own.
 """
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files as resources
 from itertools import groupby
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import vl_convert
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -121,25 +123,34 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table(report: Report) -> Table:
-    """The results for the terminal, a row per contender."""
+def table(report: Report, width: int | None = None) -> Table:
+    """The results for the terminal, a row per contender; as many columns as ``width`` holds (the terminal's, or 140),
+    the rest named beneath."""
+    width = width or shutil.get_terminal_size((140, 24)).columns
     judged = columns.verdicts(report)
-    told = [f"Brackets: {columns.interval_words(report)}. Costs: median per {columns.work(report)}."]
+    noted = any(contender.get("note") for contender in report["contenders"])
+    names = max((len(contender["name"]) for contender in report["contenders"]), default=10)
+    every = columns.columns(report)
+    shown = _fitting(report, every, width - names - (20 if noted else 3))
+    told = [f"{columns.interval_words(report)} in brackets; costs are medians per {columns.work(report)}."]
     if columns.held(report):
         told.insert(0, f"Held equal: {columns.held(report)}.")
     if judged:
         told.append(f"Against {report.get('baseline')}: ▲ supported, ▼ contradicted, ○ not visible at this scale.")
     if report.get("smoke"):
         told.append("Too little to judge: no verdicts.")
+    left = [column.title for column in every if column not in shown]
+    if left:
+        told.append(f"On the page also: {', '.join(left)}.")
     title, caption = _cell(report.get("title") or ""), _cell(" ".join(told))
-    made = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-    shown = columns.columns(report)
-    noted = any(contender.get("note") for contender in report["contenders"])
-    made.add_column("contender", overflow="fold", min_width=10)
+    made = Table(
+        title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    made.add_column("contender", overflow="fold")
     for column in shown:
-        made.add_column(_cell(column.heading), justify="right")
+        made.add_column(_cell(column.heading), justify="right", vertical="top")
     if noted:
-        made.add_column("note", overflow="fold", min_width=10)
+        made.add_column("note", overflow="fold", max_width=24)
     for contender in report["contenders"]:
         cells = [_cell(contender["name"], "bold" if contender.get("baseline") else "")]
         for column in shown:
@@ -149,6 +160,22 @@ def table(report: Report) -> Table:
             cells.append(Text(f"{main}\n{ends}" if ends else main, style=_COLOURS.get(verdict or "", "")))
         made.add_row(*cells, *([_cell(contender.get("note") or "")] if noted else []))
     return made
+
+
+def _fitting(report: Report, every: Sequence[columns.Column], room: int) -> list[columns.Column]:
+    """The columns that fit: the first measure always, then major costs beside two more measures, then what is left."""
+    measures = [column for column in every if column.quality]
+    costs = [column for column in every if not column.quality and column.major and column.aside != "held equal"]
+    first = [*measures[:2], *costs, *measures[2:]]
+    chosen: list[columns.Column] = []
+    for column in [*first, *(column for column in every if column not in first)]:
+        cells = [part for contender in report["contenders"] for part in column.cell(contender)]
+        words = column.heading.split()
+        wide = 2 + max(len(part) + 2 * column.quality for part in [*cells, *words])
+        if not chosen or wide <= room:
+            chosen.append(column)
+            room -= wide
+    return [column for column in every if column in chosen]
 
 
 def chart_svg(

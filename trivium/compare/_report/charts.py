@@ -114,6 +114,8 @@ def cost_units(report: Report) -> list[str]:
             if (finite((amount or {}).get("median")) or 0) > 0 and "_per_" not in unit:
                 spent.setdefault(unit, []).append(amount["median"])
     known = [unit for unit in report.get("units") or spent if len(spent.get(unit, ())) > 1]
+    if spent.get("evaluations") == spent.get("calls") and "calls" in known:
+        known = [unit for unit in known if unit != "evaluations"]
     differ = [unit for unit in known if max(spent[unit]) > 1.02 * min(spent[unit])]
     first = ("flops", "calls", "evaluations", "seconds")
     return sorted(differ or known, key=lambda unit: first.index(unit) if unit in first else len(first))
@@ -121,11 +123,13 @@ def cost_units(report: Report) -> list[str]:
 
 def curve_axes(report: Report) -> tuple[list[str], list[str]]:
     """Which columns of the curves can be drawn across and up."""
-    rows = [row for seeds in (report.get("curves") or {}).values() for curve in seeds.values() for row in curve]
-    drawn = lambda name: sum(finite(row.get(name)) is not None for row in rows) > 1  # noqa: E731
-    return [n for n in ("flops", "tokens", "step", "seconds") if drawn(n)][:2], [
-        n for n in ("bits_per_byte", "loss") if drawn(n)
-    ]
+    lines = [rows for seeds in (report.get("curves") or {}).values() for rows in seeds.values()]
+
+    def drawn(name: str) -> bool:
+        return any(sum(finite(row.get(name)) is not None for row in rows) > 1 for rows in lines)
+
+    across = [name for name in ("flops", "tokens", "step", "seconds") if drawn(name)]
+    return across[:2], [name for name in ("bits_per_byte", "loss") if drawn(name)]
 
 
 def _tradeoff(report: Report, measure: str, unit: str, width: int, height: int) -> Drawing | None:
@@ -165,7 +169,7 @@ def _tradeoff(report: Report, measure: str, unit: str, width: int, height: int) 
     side = {name: alt.expr(f"datum.{name}") for name in ("align", "dx", "dy")}
     layers = [
         rule.encode(x=x, y=alt.Y("low:Q", title=None), y2=alt.Y2("high:Q")),
-        rule.encode(x=alt.X("left:Q"), x2=alt.X2("right:Q"), y=y),
+        base.mark_rule(aria=False, opacity=0.3).encode(x=alt.X("left:Q"), x2=alt.X2("right:Q"), y=y),
         *_text(
             base,
             {"x": x, "y": y, "text": alt.Text("name:N")},
@@ -289,12 +293,11 @@ def _curves(report: Report, across: str, up: str, width: int, height: int) -> Dr
     x = alt.X("x:Q", title=_AXES[across], scale=span.scale(), axis=_cost_axis(price, inner))
     y = alt.Y("y:Q", title=None, scale=rise.scale(), axis=alt.Axis(tickCount=6))
     dashes = alt.Scale(domain=[row["name"] for row in ends], range=[row["dash"] for row in ends])
+    line, dash = alt.Detail("line:N"), alt.StrokeDash("name:N", scale=dashes, legend=None)
     on = lambda name: alt.Chart(alt.NamedData(name)).encode(color=_plain("colour"))  # noqa: E731
     layers = [
-        on("seeds").mark_line(aria=False, strokeWidth=1, opacity=0.35, clip=True).encode(x=x, y=y, detail=alt.Detail("line:N")),
-        on("means")
-        .mark_line(aria=False, strokeWidth=2.4, clip=True)
-        .encode(x=x, y=y, detail=alt.Detail("line:N"), strokeDash=alt.StrokeDash("name:N", scale=dashes, legend=None)),
+        on("seeds").mark_line(aria=False, strokeWidth=1, opacity=0.35, clip=True).encode(x=x, y=y, detail=line),
+        on("means").mark_line(aria=False, strokeWidth=2.4, clip=True).encode(x=x, y=y, detail=line, strokeDash=dash),
         *_text(
             on("ends"), {"x": x, "y": y, "text": alt.Text("name:N")},
             align="left", baseline="middle", dx=8, dy=alt.expr("datum.dy"), fontWeight=600, limit=label,

@@ -8,6 +8,18 @@ from trivium.compare._report.wording import finite
 
 Report = Mapping[str, Any]
 
+MAJOR_COSTS = (
+    "flops",
+    "calls",
+    "seconds",
+    "tokens",
+    "parameters",
+    "bytes",
+    "new_tokens_per_second",
+    "tokens_per_second",
+)
+"""Costs that a reader asks for first; the others are one click away."""
+
 
 class Column:
     """One column of the results: a measure or a cost, how its numbers are written, sorted and drawn."""
@@ -15,6 +27,7 @@ class Column:
     def __init__(self, report: Report, name: str, *, quality: bool) -> None:
         self.name, self.quality = name, quality
         entries = [self._entry(contender) for contender in report["contenders"]]
+        self.major = quality
         self.ends_of_scale = (0.0, 0.0)
         self.baseline = next((self.value(c) for c in report["contenders"] if c.get("baseline")), None)
         if quality:
@@ -33,6 +46,7 @@ class Column:
             self.title, self.unit = wording.unit_title(name), self.scale.suffix
             self.aside = "held equal" if (report.get("budget") or {}).get("unit") == name else ""
             self.best_first = "descending" if "_per_" in name else "ascending"
+            self.major = bool(self.aside) or name in MAJOR_COSTS
             if (self.title, self.unit) == ("seconds", "s"):
                 self.unit = ""
 
@@ -59,7 +73,7 @@ class Column:
 
 
 def columns(report: Report) -> list[Column]:
-    """The measures, then every unit that anybody spent, the one held equal first."""
+    """The measures, then every unit that anybody spent, the one held equal first, the major ones before the others."""
     spent = {
         unit
         for contender in report["contenders"]
@@ -67,7 +81,10 @@ def columns(report: Report) -> list[Column]:
         if finite((amount or {}).get("median"))
     }
     equal = (report.get("budget") or {}).get("unit")
-    units = sorted((unit for unit in report.get("units") or sorted(spent) if unit in spent), key=lambda u: u != equal)
+    if equal != "evaluations" and "backwards" not in spent:
+        spent.discard("evaluations")  # the same as calls, where nothing goes backwards
+    units = [unit for unit in report.get("units") or sorted(spent) if unit in spent]
+    units.sort(key=lambda unit: (unit != equal, unit not in MAJOR_COSTS))
     return [Column(report, measure["name"], quality=True) for measure in report["measures"]] + [
         Column(report, unit, quality=False) for unit in units
     ]
@@ -98,7 +115,9 @@ def facts(report: Report) -> list[tuple[str, str]]:
     budget, tuning = report.get("budget") or {}, report.get("tuning") or {}
     found = []
     if budget:
-        found.append(("held equal", f"{held(report)} per {work(report)}, within {budget.get('tolerance', 0):.0%}"))
+        found.append(
+            ("held equal", f"{held(report)} per {work(report)}, within {100 * budget.get('tolerance', 0):.3g} %")
+        )
     found += [
         (name, _described(report[key])) for name, key in (("model", "system"), ("task", "task")) if report.get(key)
     ]

@@ -42,6 +42,8 @@ def data(report: Report) -> dict[str, Any]:
     shown = kept(report)
     outputs = [output for example in shown for output in (example.get("outputs") or {}).values()]
     scales = {name: wording.measure_scale([_values(output).get(name) for output in outputs]) for name in titles(report)}
+    directed = {m["name"] for m in report["measures"] if m.get("higher_is_better") is not None}
+    told = {name: title for name, title in titles(report).items() if name in directed or not directed}
     kinds = {str(span.get("kind", "plain")) for output in outputs for span in output.get("spans") or ()}
     items = []
     for index, example in enumerate(shown):
@@ -54,7 +56,7 @@ def data(report: Report) -> dict[str, Any]:
                 "prompt": prompt[:TEXT_LIMIT],
                 "left": max(0, len(prompt) - TEXT_LIMIT),
                 "outputs": {
-                    names.index(name): _output(output, titles(report), scales)
+                    names.index(name): _output(output, told, scales)
                     for name, output in (example.get("outputs") or {}).items()
                     if name in names
                 },

@@ -34,12 +34,16 @@ def header(report: Report) -> Html:
         "button", "Theme: ", element("span", "auto"), type="button", id="theme", class_="scripted",
         title="Switch between the theme of the system, light and dark",
     )  # fmt: skip
+    question = str(report.get("question") or report.get("title") or "Comparison")
+    written = (report.get("budget") or {}).get("text")
+    if written:
+        question = question.replace(written, columns.held(report))  # '64 new_tokens' -> '64 new tokens'
     eyebrow = element("p", element("b", "trivium"), " · ", element("bdi", report.get("title", "")), class_="eyebrow")
     return element(
         "header",
         element("a", "Skip to the results", href="#results", class_="skip"),
         element("div", eyebrow, switch, class_="bar"),
-        element("h1", element("bdi", report.get("question") or report.get("title", "Comparison"))),
+        element("h1", element("bdi", question)),
     )
 
 
@@ -97,10 +101,12 @@ def results(report: Report, look: Looks) -> Html:
         (True, f"quality, with {columns.interval_words(report)}"),
         (False, f"cost per {columns.work(report)}, median"),
     ):
-        span = sum(column.quality == quality for column in shown)
+        span = sum(column.quality == quality and column.major for column in shown)
         groups += [element("th", title, scope="colgroup", colspan=span)] if span else []
     heads = [_sorting_head(0, "contender", (), "ascending")]
-    heads += [_sorting_head(i, c.title, (c.unit, c.aside), c.best_first) for i, c in enumerate(shown, 1)]
+    heads += [_sorting_head(i, c.title, (c.unit, c.aside), c.best_first, c.major) for i, c in enumerate(shown, 1)]
+    minor = [column.title for column in shown if not column.major]
+    every = element("label", element("input", type="checkbox", id="every"), f" also {', '.join(minor)}", class_="every")
     table = element(
         "table",
         element("caption", "Results, one row per contender", class_="spoken"),
@@ -116,6 +122,7 @@ def results(report: Report, look: Looks) -> Html:
         element("h2", "Results"),
         tools,
         _scrolling(table, "Results"),
+        every if minor else None,
         element("p", "Against ", against, ": ", legend, ". Upright ticks mark it.", class_="key") if legend else None,
         element("p", class_="spoken", id="said", aria_live="polite"),
         id="results",
@@ -313,7 +320,7 @@ def _row(
 def _cell(column: Column, contender: Mapping[str, Any], verdict: str | None) -> Html:
     main, ends = column.cell(contender)
     if not column.quality:
-        return element("td", main, data_value=column.value(contender))
+        return element("td", main, data_value=column.value(contender), class_=None if column.major else "minor")
     glyph = None
     if verdict:
         told = {"title": verdict, "role": "img", "aria_label": verdict}
@@ -346,12 +353,13 @@ def _bar(column: Column, contender: Mapping[str, Any]) -> Html | None:
     )
 
 
-def _sorting_head(index: int, title: str, asides: Sequence[str], best_first: str) -> Html:
+def _sorting_head(index: int, title: str, asides: Sequence[str], best_first: str, major: bool = True) -> Html:
     """A heading that sorts: a button, so that the keyboard reaches it."""
     arrow = element("span", class_="arrow", aria_hidden="true")
     button = element("button", arrow, title, type="button", data_column=index, data_first=best_first)
     extra = [element("span", aside, class_="aside") for aside in asides if aside]
-    return element("th", button, extra, scope="col", aria_sort="none", class_="number" if index else None)
+    name = "number" if major and index else "number minor" if index else None
+    return element("th", button, extra, scope="col", aria_sort="none", class_=name)
 
 
 def _chart(

@@ -125,7 +125,7 @@ def direction(measure: Mapping[str, Any]) -> str:
 
 def claim(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
     """One pair in words; the verdict word stands before it and the figures behind."""
-    a, b, title = pair["a"], pair["b"], measure.get("title") or pair["measure"]
+    a, b, title = pair["a"], pair["b"], _inline(str(measure.get("title") or pair["measure"]))
     verdict = pair.get("verdict")
     if verdict == NOT_VISIBLE:
         return f"no difference seen between {a} and {b} in {title}"
@@ -149,6 +149,11 @@ def detectable(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
         return ""
     unit = f" {measure['unit']}" if measure.get("unit") else ""
     return f"less than {pair_scale(pair)(least)}{unit} would rarely be seen"
+
+
+def _inline(title: str) -> str:
+    """A title within a sentence: 'Repeated 4-grams' -> 'repeated 4-grams', but 'ROUGE-L' as it is."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
 
 
 def failures(contender: Mapping[str, Any]) -> list[str]:
