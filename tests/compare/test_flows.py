@@ -1,5 +1,6 @@
 """The three flows end to end on tiny models: decoders, trained architectures and objectives, explainers."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -32,7 +33,7 @@ CORPUS = Corpus(
     {
         "train": [f"{a}, and {b}." for a in WORDS for b in WORDS],
         "validation": [f"{a}!" for a in WORDS],
-        "test": [f"{a}; {b}?" for a, b in zip(WORDS, WORDS[1:], strict=False)],
+        "test": [f"{a}; {b}?" for a, b in itertools.pairwise(WORDS)],
     },
 )
 
@@ -69,9 +70,8 @@ def test_decoders_on_a_pretrained_kind_of_model(tmp_path, tiny):
     texts = [{n: o["text"] for n, o in example["outputs"].items()} for example in report.data["examples"]]
     assert all(each["speculative"] == each["greedy"] for each in texts)
     assert any(each["min_p"] != each["greedy"] for each in texts)
-    assert plain["measures"]["logprob"] == drafted["measures"]["logprob"] or plain["measures"]["logprob"][
-        "mean"
-    ] == pytest.approx(drafted["measures"]["logprob"]["mean"], abs=1e-9)
+    means = [row["measures"]["logprob"]["mean"] for row in (plain, drafted)]
+    assert means[0] == pytest.approx(means[1], abs=1e-9)  # float64; one pass over many positions sums in another order
     assert drafted["spent"]["calls"]["total"] <= plain["spent"]["calls"]["total"] == 6 * 8
     assert plain["spent"]["new_tokens"]["median"] == drafted["spent"]["new_tokens"]["median"] == 8
     assert plain["by_group"]["copy"]["tokens_per_pass"] == 1.0
