@@ -13,7 +13,7 @@ from trivium.core.errors import NotOffered
 
 
 def windows(config: Any) -> dict[str, int | None]:
-    """The attention window of each type of layer, None for a type that sees everything; empty where no layer has one."""
+    """The attention window of each type of layer, None for one that sees everything; empty where no layer has one."""
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
     if window is None or (kinds and "sliding_attention" not in kinds):

@@ -1,8 +1,8 @@
 """A decoding step whose shapes never change, compiled.
 
 Passes of few new tokens over a small model spend much of their time between the kernels. The step here reads and
-writes whole buffers of fixed capacity under a mask; short passes are padded to the next of a few widths, and the padding
-lies behind the columns in use, where it is overwritten later.
+writes whole buffers of fixed capacity under a mask; short passes are padded to the next of a few widths, and the
+padding lies behind the columns in use, where it is overwritten later.
 
 All blocks of a model are alike, so a span of some of them is compiled once and called with the weights of each span in
 turn: compiling takes seconds where the whole model would take minutes.
@@ -52,8 +52,10 @@ class CompiledStep:
         # Structure only: the weights are given anew with each call.
         patterns = [copy.deepcopy(block).to("meta") for block in blocks[: self.span]]
         ALL_ATTENTION_FUNCTIONS.setdefault(GROUPED, grouped_attention)
-        for part in (part for block in patterns for part in block.modules() if hasattr(part, "config")):
-            part.config._attn_implementation = GROUPED
+        for part in (part for block in patterns for part in block.modules()):
+            config: Any = getattr(part, "config", None)
+            if config is not None:
+                config._attn_implementation = GROUPED
         self.weights = [
             [named(block) for block in blocks[at : at + self.span]] for at in range(0, len(blocks), self.span)
         ]
@@ -114,8 +116,8 @@ class CompiledStep:
 
     @contextmanager
     def _spanned(self, buffers: Buffers, columns: Tensor) -> Iterator[None]:
-        """Within the block, the model's own loop over its blocks runs spans: each block notes how it was called, and the
-        last one of a span runs them all."""
+        """Within the block, the model's own loop over its blocks runs spans: each block notes how it was called, and
+        the last one of a span runs them all."""
         calls: list[Call] = []
         blocks = list(self.model.parts.blocks)
 

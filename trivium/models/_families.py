@@ -92,7 +92,7 @@ def _block(model: "HuggingFaceModel", block: nn.Module) -> dict[str, Site]:
             table["attn.z"] = Site(out, "input", Heads(config.num_attention_heads))
             table["attn.out"] = Site(out)
         if sandwich is not None:
-            table["attn.out"] = Site(block.post_attention_layernorm)
+            table["attn.out"] = Site(block.get_submodule("post_attention_layernorm"))
     norm = sandwich or child(block, "post_attention_layernorm", "ln_2", "final_layer_norm")
     last = child(feedforward, "down_proj", "c_proj", "fc2", "dense_4h_to_h")
     flat = Rows(model) if feedforward is block else None
@@ -104,7 +104,7 @@ def _block(model: "HuggingFaceModel", block: nn.Module) -> dict[str, Site]:
         table["mlp.act"] = Site(last, "input", flat)
         table["mlp.out"] = Site(last, view=flat)
     if sandwich is not None:
-        table["mlp.out"] = Site(block.post_feedforward_layernorm)
+        table["mlp.out"] = Site(block.get_submodule("post_feedforward_layernorm"))
     table["out"] = Site(block)
     return table
 

@@ -2,7 +2,8 @@
 
 The model runs unchanged. The adapter adds bookkeeping: it always passes explicit positions, builds the masks wherever
 plain causal attention is not what is meant, and hands the model a cache that writes into our own buffers. What a model
-really honours is found out when it is wrapped, by a few tiny passes; what fails is not offered, and ``refused`` says why.
+really honours is found out when it is wrapped, by a few tiny passes; what fails is not offered, and ``refused`` says
+why.
 """
 
 import inspect
@@ -57,8 +58,8 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.inner = hf
         self.config: Any = hf.config.get_text_config()
         self.parts = Parts.of(hf)
-        self.vocab_size = self.parts.head.weight.shape[0]
-        self.width = self.parts.embedding.weight.shape[1]
+        self.vocab_size = self.parts.head.get_parameter("weight").shape[0]
+        self.width = self.parts.embedding.get_parameter("weight").shape[1]
         self.depth = len(self.parts.blocks)
         accepted = inspect.signature(hf.forward).parameters
         self.takes_positions = "position_ids" in accepted
@@ -96,18 +97,12 @@ class HuggingFaceModel(Sited, LanguageModel):
     # --- sites --------------------------------------------------------------------------------------------------
 
     def site_table(self) -> Mapping[str, Site]:
-        table = site_table(self)
-        for word, reason in self.refused.items():
-            if word == "attention":
-                table = {name: site for name, site in table.items() if not name.endswith((".scores", ".weights"))}
-            elif word.startswith("site "):
-                table = {
-                    name: site for name, site in table.items() if not name.endswith("." + word.removeprefix("site "))
-                }
-            elif word == "sites":
-                table = {}
-            del reason
-        return table
+        hidden = tuple("." + word.removeprefix("site ") for word in self.refused if word.startswith("site "))
+        if "attention" in self.refused:
+            hidden += (".attn.scores", ".attn.weights")
+        if "sites" in self.refused:
+            return {}
+        return {name: site for name, site in site_table(self).items() if not name.endswith(hidden)}
 
     def watching(self, names: tuple[str, ...]) -> AbstractContextManager[None]:
         if any(name in self.taps for name in names):
@@ -167,7 +162,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         return LMOutput(logits, hidden, after)
 
     def needed(self, mask: Tensor | None) -> Tensor | None:
-        """The mask, or None where it marks no padding. Raises NotOffered for padding that this model does not honour."""
+        """The mask, or None where it marks no padding. Raises NotOffered for padding that the model does not honour."""
         if mask is None or mask.ndim == 4:
             return mask
         if mask.all():

@@ -82,8 +82,11 @@ class KeyValueState(State):
 
     ``visible`` (batch, slots) bool says which of them are tokens of the row: padding and dropped drafts stay where
     they are and are merely not seen; None means all. ``positions`` (batch, slots) is kept for models with attention
-    windows only, and only where it is not just the count of visible slots. Going on from a handle writes behind its columns, in place, unless another handle that is still
-    alive reaches there; then the columns are copied first. So a loop copies nothing and a branch copies once.
+    windows only, and only where it is not just the count of visible slots.
+
+    Going on from a handle writes behind its columns, in place, unless another handle that is still alive reaches
+    there; then the columns are copied first. So a loop copies nothing and a branch copies once. A loop that drops
+    drafts should let go of the longer state (and of the output that holds it) before it goes on from the shorter one.
     """
 
     def __init__(
@@ -146,7 +149,8 @@ class KeyValueState(State):
     def gather(self, keep: Tensor) -> Self:
         if keep.dtype != torch.bool or keep.ndim != 2 or keep.shape[0] != self._batch or keep.shape[1] > self._slots:
             raise ValueError(
-                f"keep must be bool of shape ({self._batch}, n) with n at most {self._slots}, got {keep.dtype} {tuple(keep.shape)}"
+                f"keep must be bool of shape ({self._batch}, n) with n at most {self._slots}, "
+                f"got {keep.dtype} {tuple(keep.shape)}"
             )
         visible = self.seen().clone()
         start = self._slots - keep.shape[1]
@@ -172,7 +176,7 @@ class KeyValueState(State):
         return type(self)(self.buffers, self._batch, slots, visible, positions)
 
     def _shrunk(self, visible: Tensor) -> Self:
-        """A handle that sees less: trailing columns that no row sees are cut, and much waste in between is squeezed out."""
+        """A handle that sees less: trailing columns that no row sees are cut, much waste in between is squeezed out."""
         used = visible.any(0).nonzero()
         slots = int(used[-1, 0]) + 1 if used.numel() else 0
         visible = visible[:, :slots]
