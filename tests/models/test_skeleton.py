@@ -1,8 +1,6 @@
 """The skeleton with layers of different kinds in one model, and what only it knows."""
 
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -242,24 +240,3 @@ def test_the_context_builds_no_mask_where_none_is_needed():
     assert facts(2, slots=3, seen=seen).attention_mask.int().tolist() == [[[[1, 0, 1, 1, 0], [1, 0, 1, 1, 1]]]]
     packed = facts(3, segments=torch.tensor([[1, 1, 2]]))
     assert packed.attention_mask.int().tolist() == [[[[1, 0, 0], [1, 1, 0], [0, 0, 1]]]]
-
-
-COMPILED = """
-import torch
-from trivium.core.method import find
-for name in ("llama", "transnormer"):
-    plain, compiled = (find("architectures", name)(width=16, heads=2, depth=1).build(31) for _ in range(2))
-    compiled.compile()
-    ids = torch.arange(39).view(3, 13) % 31
-    for mask in (None, torch.arange(13).expand(3, 13) >= torch.tensor([[4], [0], [2]])):
-        a, b = (model(ids, mask=mask, keep_state=True) for model in (plain, compiled))
-        torch.testing.assert_close(a.logits, b.logits, atol=1e-5, rtol=1e-5)
-        a, b = plain(ids[:, :1], state=a.state).logits, compiled(ids[:, :1], state=b.state).logits
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-"""
-
-
-@pytest.mark.slow
-def test_a_compiled_model_gives_the_same():
-    """In a process of its own: the shape checks of the tests cannot be compiled."""
-    subprocess.run([sys.executable, "-c", COMPILED], check=True, timeout=280)
