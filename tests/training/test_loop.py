@@ -155,9 +155,7 @@ def test_an_overrun_is_an_error_and_loses_nothing(tmp_path):
 
 
 def test_budgets_that_cannot_be():
-    with pytest.raises(
-        BudgetExceeded, match=r"spends 64 tokens, more than the whole budget of 10 tokens"
-    ):
+    with pytest.raises(BudgetExceeded, match=r"spends 64 tokens, more than the whole budget of 10 tokens"):
         train(tiny(), Causal(), Full(), TrainingSettings(), budget=Budget("tokens", 10))
     with pytest.raises(ValueError, match="a step of training spends no new_tokens; give its budget in flops"):
         train(tiny(), Causal(), Full(), TrainingSettings(), budget=Budget("new_tokens", 10))

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -47,7 +48,7 @@ class TrainingResult:
     """What came of a training run."""
 
     steps: int
-    """Updates made, by this call and those that it resumed."""
+    """Updates in the curve, by this call and those that it resumed."""
     curve: tuple[Row, ...]
     spent: Spent
     """By all processes; what was lost to a kill and done again counts once."""
@@ -181,7 +182,8 @@ def train(
             unread = (row, figures)
             evaluates = _due(step, steps, settings.evaluate_every)
             saves = _due(step, steps, settings.checkpoint_every)
-            over = _overrun(who, spent, budget)
+            check = partial(_overrun, who, spent, budget)
+            over = world.lead(check) if budget is not None and budget.unit == "seconds" else check()  # clocks differ
             if evaluates or saves or over:
                 record(*unread, evaluated=evaluates)
                 unread = None
