@@ -184,6 +184,18 @@ def test_depth_is_capped_by_what_remains():
     assert len(made.trace.iterations) == 1
 
 
+def test_a_drafter_that_ignores_its_room_is_cut_back():
+    class Long(Adversary):
+        def propose(self, contexts, room):
+            return super().propose(contexts, [30] * len(room))
+
+    plain = run(Greedy(), tiny(), limit=10)
+    made = run(Speculative(Long("random", length=30)), tiny(), limit=10)
+    assert torch.equal(made.ids, plain.ids)
+    assert made.trace.iterations[0]["drafted"] == 3 * 30
+    assert made.trace.iterations[0]["target_positions"] == 3 * 9
+
+
 def test_unsuited_or_wrong_settings_are_refused_with_the_reason():
     with pytest.raises(ValueError, match=r"biased for deterministic drafts.*use verifier 'match'"):
         Speculative(PromptLookup(), verifier="rejection")

@@ -369,25 +369,34 @@ class Restricted(LanguageModel):
         wanted = codes.unique()
         missing = wanted[~torch.isin(wanted, self._codes)]
         if missing.numel():
-            fresh = torch.stack([self._computed(int(code)) for code in missing])
+            fresh = self._computed(missing.tolist())
             known = torch.cat([self._codes, missing])
             order = known.argsort()
             self._logits = torch.cat([self._logits.to(fresh), fresh])[order]
             self._codes = known[order]
         return self._logits[torch.searchsorted(self._codes, codes)]
 
-    def _computed(self, code: int) -> Tensor:
-        """(vocab,) logits of the real model after the text that the code stands for."""
+    def _computed(self, codes: list[int]) -> Tensor:
+        """(codes, vocab) logits of the real model after the texts that the codes stand for; texts of one length share
+        passes."""
+        texts = [self._decode(code) for code in codes]
+        dtype = torch.float64 if self.inner.dtype == torch.float64 else torch.float32
+        logits = torch.zeros(len(texts), self.vocab_size, dtype=dtype)  # zeros for padding, which nobody looks at
+        for length in sorted({len(text) for text in texts} - {0}):
+            for group in torch.tensor([at for at, text in enumerate(texts) if len(text) == length]).split(64):
+                ids = self.tokens[torch.tensor([texts[at] for at in group.tolist()], device=self.tokens.device)]
+                past = self.state.select(torch.zeros(len(group), dtype=torch.int64))
+                with torch.no_grad():
+                    out = self.inner(ids, state=past, logits_to_keep=1)
+                logits[group] = out.logits[:, -1, self.tokens].to(logits)
+        return logits
+
+    def _decode(self, code: int) -> list[int]:
         text: list[int] = []
         while code:
             code, digit = divmod(code, self.vocab_size + 1)
             text.append(digit - 1)
-        if not text:  # padding sees nothing, and nobody looks at it
-            return torch.zeros(self.vocab_size)
-        ids = self.tokens[torch.tensor(text[::-1])][None]
-        with torch.no_grad():
-            logits = self.inner(ids, state=self.state, logits_to_keep=1).logits[0, -1]
-        return logits[self.tokens].float() if logits.dtype != torch.float64 else logits[self.tokens]
+        return text[::-1]
 
     def embed(self, ids: Tensor) -> Tensor:
         raise NotOffered("a restricted model has no embeddings")

@@ -11,12 +11,12 @@ Shapes
 Cost
     No model call. Each committed token is entered once into a table of n-grams; a look-up compares at most 256 places.
 Caveats
-    The original searches for the longest of a few fixed n-gram sizes, takes the first place and drafts a fixed number of
-    tokens; we take the longest common ending at all, among equals the most recent place, and draft more the longer the
-    ending is. Where the text after the match is shorter than the draft, the draft goes on copying from itself, which is
-    what a loop does. The defaults were chosen on greedy texts of SmolLM2-135M, most of them copy-heavy, under the
-    measured cost of its passes; on another machine the best length is another. Helps where text repeats (summaries,
-    edits, code) and little on free chat.
+    The original searches for the longest of a few fixed n-gram sizes, takes the first place and drafts a fixed number
+    of tokens; we take the longest common ending at all, among equals the most recent place, and draft more the longer
+    the ending is. Where the text after the match is shorter than the draft, the draft goes on copying from itself,
+    which is what a loop does. The defaults were chosen on greedy texts of SmolLM2-135M, most of them copy-heavy, under
+    an assumed 2 % of a pass for each further position; on another machine the best length is another. Helps where text
+    repeats (summaries, edits, code) and little on free chat.
 """
 
 from collections.abc import Callable, Sequence
