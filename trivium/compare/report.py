@@ -131,7 +131,7 @@ def table(report: Report, width: int | None = None) -> Table:
     noted = any(contender.get("note") for contender in report["contenders"])
     names = max((len(contender["name"]) for contender in report["contenders"]), default=10)
     every = columns.columns(report)
-    shown = _fitting(report, every, width - names - (20 if noted else 3))
+    shown = _fitting(report, every, width - min(names, 30) - (22 if noted else 4))
     told = [f"{columns.interval_words(report)} in brackets; costs are medians per {columns.work(report)}."]
     if columns.held(report):
         told.insert(0, f"Held equal: {columns.held(report)}.")
@@ -146,9 +146,9 @@ def table(report: Report, width: int | None = None) -> Table:
     made = Table(
         title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
-    made.add_column("contender", overflow="fold")
+    made.add_column("contender", overflow="fold", min_width=min(names, 30))
     for column in shown:
-        made.add_column(_cell(column.heading), justify="right", vertical="top")
+        made.add_column(_cell(column.heading), justify="right", min_width=_needed(report, column))
     if noted:
         made.add_column("note", overflow="fold", max_width=24)
     for contender in report["contenders"]:
@@ -169,13 +169,18 @@ def _fitting(report: Report, every: Sequence[columns.Column], room: int) -> list
     first = [*measures[:2], *costs, *measures[2:]]
     chosen: list[columns.Column] = []
     for column in [*first, *(column for column in every if column not in first)]:
-        cells = [part for contender in report["contenders"] for part in column.cell(contender)]
-        words = column.heading.split()
-        wide = 2 + max(len(part) + 2 * column.quality for part in [*cells, *words])
+        wide = _needed(report, column) + 3
         if not chosen or wide <= room:
             chosen.append(column)
             room -= wide
     return [column for column in every if column in chosen]
+
+
+def _needed(report: Report, column: columns.Column) -> int:
+    """Letters across that a column needs: for its widest number or interval, and the longest word of its heading."""
+    cells = [column.cell(contender) for contender in report["contenders"]]
+    numbers = [len(main) + 2 * column.quality for main, _ in cells] + [len(ends) for _, ends in cells]
+    return min(24, max([*numbers, *map(len, one_line(column.heading).split())]))
 
 
 def chart_svg(
