@@ -12,8 +12,8 @@ Equation
 Shapes
     Attribution with scores (time,) -> an Observation with one number per measure
 Cost
-    2 + 4 draws rows of forward passes for the soft measures, and about 12 per draw of the hard ones; they are spent on
-    scoring and charged to no explainer.
+    2 + 4 draws rows of forward passes for the soft measures, and about 30 rows per draw of the hard ones; they are
+    spent on scoring and charged to no explainer.
 Caveats
     The published evaluators of the soft measures leave out the root of H and scale by sqrt 2, which
     ``distance="reference"`` does too. A raw value rewards concentration, whichever token it falls on, so each measure
