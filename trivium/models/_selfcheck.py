@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 LENGTH = 6
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Largest difference of the logits of a token (root mean square), in units of their spread. Norms run in float32 even in
-a float64 model."""
+"""Largest difference of the logits of a token (root mean square), in units of their spread. Norms run in float32 even
+in a float64 model."""
 
 FAILURES = (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
 """What a model may raise when it is run in a way that it does not know."""
