@@ -3,7 +3,7 @@
 Source
     Zhao and Shan 2024, "ReAGent: A Model-agnostic Feature Attribution Method for Generative Language Models",
     arXiv:2402.00794 (soft measures, after Zhao and Aletras 2023, arXiv:2305.10496); DeYoung et al. 2020, "ERASER",
-    arXiv:1911.03429 (hard ones). Formulas as in the authors' code.
+    arXiv:1911.03429 (hard ones). The formulas follow the authors' code, apart from the distance: see Caveats.
 Equation
     H(p, q) = sqrt(1/2 sum_v (sqrt p_v - sqrt q_v)^2);   S0 = 1 - H(p, p without any token)
     NS = max(0, 1 - H(p, p with the named part alone) - S0) / (1 - S0);   NC = H(p, p without it) / (1 - S0)
