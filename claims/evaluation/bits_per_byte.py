@@ -50,10 +50,10 @@ class Letters:
 
     def __init__(self, alphabet: str, each: int) -> None:
         self.alphabet, self.each = alphabet, each
-        self.bos: int | None = len(alphabet) ** each
+        self.vocab_size = len(alphabet) ** each + 1
+        self.bos: int | None = self.vocab_size - 1
         self.eos: int | None = None
         self.pad: int | None = None
-        self.vocab_size = self.bos + 1
         self.opening = (self.bos,)
 
     def encode(self, text: str) -> list[int]:

@@ -36,7 +36,7 @@ def run(bar: Bar) -> ClaimResult:
 
 claim = Claim(
     statement="Text decoded greedily repeats more of its own 4-grams than sampled text.",
-    paper="Welleck et al. 2020 (arXiv:1908.04319), table 2: seq-rep-4 of greedy text 0.442, of human text 0.005"
+    paper="Welleck et al. 2020 (arXiv:1908.04319), table 2: seq-rep-4 of greedy text 0.442, of human text 0.005 "
     "(from memory).",
     rule="seq-rep-4 of the greedy continuation minus that of the sampled one, paired by story; supported where the "
     "95 % interval over stories is above 0.",

@@ -4,13 +4,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trivium.compare import contender
 from trivium.compare.contender import Call, build, describe, parse
 from trivium.core.errors import UnknownMethod, UnknownName
 from trivium.core.method import find, names
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Of the machine, which may be busy."""
 
 
 class Colour(enum.Enum):
@@ -163,6 +166,7 @@ def test_unknown_methods_are_named_at_every_depth():
     assert build("decoding", "decoding/greedy") == build("decoding", "greedy")
 
 
+@patient
 @given(
     st.builds(
         Outer,

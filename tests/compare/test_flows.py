@@ -55,7 +55,7 @@ def numbers(folder: Path) -> list[dict]:
     return sorted(records, key=json.dumps)
 
 
-# A: decoders -----------------------------------------------------------------------------------------------------------
+# A: decoders --------------------------------------------------
 
 
 def test_decoders_on_a_pretrained_kind_of_model(tmp_path, tiny):
@@ -88,7 +88,7 @@ def test_drafters_are_compared_inside_the_speculative_decoder(tmp_path, tiny):
     assert {row["name"] for row in report.data["contenders"]} == set(contenders)
 
 
-# B: architectures and objectives ------------------------------------------------------------------------------------
+# B: architectures and objectives --------------------------------------------------
 
 
 def training(**given) -> Training:
@@ -225,7 +225,7 @@ def test_a_training_is_written_as_text_and_read_again():
         Training(length=0)
 
 
-# C: explainers --------------------------------------------------------------------------------------------------------
+# C: explainers --------------------------------------------------
 
 
 class Short(Faithfulness):

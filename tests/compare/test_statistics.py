@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -11,7 +11,11 @@ from trivium.compare import statistics as s
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False)
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Of the machine, which may be busy."""
 
+
+@patient
 @given(st.lists(numbers, min_size=2, max_size=30))
 def test_t_interval_is_scipys(values):
     found = s.mean_interval(values)
@@ -95,6 +99,7 @@ def test_wilson_holds_at_the_ends():
     assert every.low == pytest.approx(1 - none.high)
 
 
+@patient
 @given(st.integers(0, 12), st.integers(0, 12))
 def test_mcnemar_is_the_binomial_formula(better, worse):
     n = better + worse
@@ -102,6 +107,7 @@ def test_mcnemar_is_the_binomial_formula(better, worse):
     assert s.mcnemar(better, worse) == pytest.approx(min(1.0, 2 * tail))
 
 
+@patient
 @given(st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=9))
 def test_sign_flip_is_exact_over_all_patterns(d):
     sums = [
@@ -129,6 +135,7 @@ def test_p_is_uniform_under_the_null(clusters):
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
+@patient
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_never_below_the_raw_p_and_monotone(p):
     adjusted = s.holm(p)

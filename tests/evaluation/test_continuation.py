@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.compare.fakes import Writes, system
@@ -12,6 +12,9 @@ from trivium.evaluation.continuation import Continuation, repetition, spans
 from trivium.tokenization.byte import ByteTokenizer
 
 EXAMPLE = Example("one", "hello", fields={"kind": "chat"})
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Of the machine, which may be busy."""
 
 
 def generation(ids: list[int], logprobs: list[float], trace: Trace = Trace(), accepted=None) -> Generation:
@@ -26,6 +29,7 @@ def test_repetition_by_hand():
     assert repetition([1, 2, 3], 4) is None
 
 
+@patient
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 5))
 def test_repetition_equals_the_slow_loop(ids, n):
     seen, again, count = [], 0, 0
@@ -74,6 +78,7 @@ def test_accepted_drafts_are_marked():
     ]
 
 
+@patient
 @given(st.text(max_size=12), st.data())
 def test_spans_are_the_text_in_pieces(text, data):
     tokenizer = ByteTokenizer()
