@@ -164,7 +164,7 @@ def table(report: Report, width: int | None = None) -> Table:
 
 def _fitting(report: Report, every: Sequence[columns.Column], room: int) -> list[columns.Column]:
     """The columns that fit: the first measure always, then major costs beside two more measures, then what is left."""
-    measures = [column for column in every if column.quality]
+    measures = [column for column in every if column.quality and column.major]
     costs = [column for column in every if not column.quality and column.major and column.aside != "held equal"]
     first = [*measures[:2], *costs, *measures[2:]]
     chosen: list[columns.Column] = []

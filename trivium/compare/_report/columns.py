@@ -8,6 +8,8 @@ from trivium.compare._report.wording import finite
 
 Report = Mapping[str, Any]
 
+MAJOR_MEASURES = 6
+"""Measures with a direction that stand in the table from the start; controls and the like are one click away too."""
 MAJOR_COSTS = (
     "flops",
     "calls",
@@ -27,7 +29,7 @@ class Column:
     def __init__(self, report: Report, name: str, *, quality: bool) -> None:
         self.name, self.quality = name, quality
         entries = [self._entry(contender) for contender in report["contenders"]]
-        self.major = quality
+        self.major = quality and name in leading(report)
         self.ends_of_scale = (0.0, 0.0)
         self.baseline = next((self.value(c) for c in report["contenders"] if c.get("baseline")), None)
         if quality:
@@ -85,9 +87,15 @@ def columns(report: Report) -> list[Column]:
         spent.discard("evaluations")  # the same as calls, where nothing goes backwards
     units = [unit for unit in report.get("units") or sorted(spent) if unit in spent]
     units.sort(key=lambda unit: (unit != equal, unit not in MAJOR_COSTS))
-    return [Column(report, measure["name"], quality=True) for measure in report["measures"]] + [
-        Column(report, unit, quality=False) for unit in units
-    ]
+    measures = [Column(report, measure["name"], quality=True) for measure in report["measures"]]
+    measures.sort(key=lambda column: not column.major)
+    return measures + [Column(report, unit, quality=False) for unit in units]
+
+
+def leading(report: Report) -> list[str]:
+    """The measures that have a direction, or all where none has; the first few of them."""
+    directed = [measure["name"] for measure in report["measures"] if measure.get("higher_is_better") is not None]
+    return (directed or [measure["name"] for measure in report["measures"]])[:MAJOR_MEASURES]
 
 
 def titles(report: Report) -> dict[str, str]:

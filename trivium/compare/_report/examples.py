@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trivium.compare._report import wording
-from trivium.compare._report.columns import titles
+from trivium.compare._report.columns import leading, titles
 from trivium.compare._report.markup import Fragment
 
 Report = Mapping[str, Any]
@@ -12,6 +12,8 @@ Example = Mapping[str, Any]
 
 EXAMPLE_BYTES = 4_000_000
 """About how much text of examples a page carries; beyond it the page holds an even sample and says so."""
+SHOWN_VALUES = 4
+"""Measures beside each output."""
 TEXT_LIMIT = 20_000
 """Characters of one prompt or output that a page shows; beyond it the page says how many are left out."""
 
@@ -42,8 +44,7 @@ def data(report: Report) -> dict[str, Any]:
     shown = kept(report)
     outputs = [output for example in shown for output in (example.get("outputs") or {}).values()]
     scales = {name: wording.measure_scale([_values(output).get(name) for output in outputs]) for name in titles(report)}
-    directed = {m["name"] for m in report["measures"] if m.get("higher_is_better") is not None}
-    told = {name: title for name, title in titles(report).items() if name in directed or not directed}
+    told = {name: titles(report)[name] for name in leading(report)[:SHOWN_VALUES]}
     kinds = {str(span.get("kind", "plain")) for output in outputs for span in output.get("spans") or ()}
     items = []
     for index, example in enumerate(shown):

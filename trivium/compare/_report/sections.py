@@ -103,6 +103,8 @@ def results(report: Report, look: Looks) -> Html:
     ):
         span = sum(column.quality == quality and column.major for column in shown)
         groups += [element("th", title, scope="colgroup", colspan=span)] if span else []
+        hidden = sum(column.quality == quality and not column.major for column in shown)
+        groups += [element("td", class_="minor", colspan=hidden)] if hidden else []
     heads = [_sorting_head(0, "contender", (), "ascending")]
     heads += [_sorting_head(i, c.title, (c.unit, c.aside), c.best_first, c.major) for i, c in enumerate(shown, 1)]
     minor = [column.title for column in shown if not column.major]
@@ -154,8 +156,7 @@ def training(report: Report) -> Chart | None:
 
 def tradeoff(report: Report) -> Chart | None:
     """Cost against quality."""
-    directed = [m["name"] for m in report["measures"] if m.get("higher_is_better") is not None]
-    measures = (directed or [m["name"] for m in report["measures"]])[:CHARTED_MEASURES]
+    measures = columns.leading(report)[:CHARTED_MEASURES]
     return _chart(
         ("tradeoff", "Cost against quality"),
         f"Upright bars are {columns.interval_words(report)} of quality; level bars span the middle half of the costs. "
@@ -331,6 +332,7 @@ def _cell(column: Column, contender: Mapping[str, Any], verdict: str | None) -> 
         element("span", ends, class_="aside") if ends else None,
         _bar(column, contender),
         data_value=column.value(contender),
+        class_=None if column.major else "minor",
     )
 
 

@@ -13,7 +13,7 @@ UNITS = {
     "flops": ("FLOPs", "FLOP"),
     "calls": ("model calls", ""),
     "backwards": ("backward passes", ""),
-    "evaluations": ("forward + backward", ""),
+    "evaluations": ("model evaluations", ""),
     "positions": ("positions fed", ""),
     "new_tokens": ("new tokens", ""),
     "tokens": ("training tokens", ""),
