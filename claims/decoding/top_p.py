@@ -25,7 +25,7 @@ def run(bar: Bar) -> ClaimResult:
     likelier = judge([a - b for a, b in zip(likely["top_p"], likely["sampling"], strict=True)])
     words = {less.verdict, likelier.verdict}
     order: tuple[Verdict, ...] = ("contradicted", "not visible at this scale", "supported")
-    verdict = next(word for word in order if word in words)
+    verdict: Verdict = next(word for word in order if word in words)
     figures = {
         "repetition": {name: mean(values) for name, values in repeats.items()},
         "log_probability_per_token": {name: mean(values) for name, values in likely.items()},
