@@ -122,6 +122,7 @@ def test_size_and_depth_are_limited(text):
         ("outer(k=8.5)", r"k of outer must be int, got 8.5 \(float\)"),
         ("outer(k=True)", r"k of outer must be int, got True \(bool\)"),
         ("outer(on=1)", "on of outer must be bool, got 1"),
+        ("outer(alpha=True)", "alpha of outer must be float, got True"),
         ('outer(alpha="x")', 'alpha of outer must be float, got "x"'),
         ('outer(choice="mach")', "did you mean 'match'"),
         ("outer(numbers=(1, 2.5))", r"numbers of outer must be a list of int, got \(1, 2.5\)"),
