@@ -50,7 +50,7 @@ def test_several_places_make_a_tree():
 
 
 def test_a_longer_match_is_trusted_further():
-    settings = PromptLookup(length=7, trust=2)
+    settings = PromptLookup(length=7, ngram=1, trust=2)
     assert drafted(settings, [1, 9, 8, 7, 6, 5, 4, 3, 2, 1]) == [9, 8]
     assert drafted(settings, [5, 1, 9, 8, 7, 6, 4, 3, 2, 2, 5, 1]) == [9, 8, 7, 6]
     assert drafted(settings, [4, 3, 2, 1, 9, 8, 7, 6, 5, 5, 5, 5, 4, 3, 2, 1]) == [9, 8, 7, 6, 5, 5, 5]
