@@ -31,7 +31,7 @@ def test_the_rule_integrates(rule):
 
 
 def test_on_a_linear_model_one_step_is_gradient_times_input():
-    got = explain(IntegratedGradients(steps=1), Linear())
+    got = explain(IntegratedGradients(steps=1, baseline="zero"), Linear())
     expected = explain(GradientTimesInput(), Linear())
     torch.testing.assert_close(got.scores, expected.scores, atol=1e-13, rtol=0)
     assert got.facts["gap"] == pytest.approx(0, abs=1e-12)
