@@ -76,7 +76,7 @@ def test_rows_are_dealt_out_in_turn_and_must_divide():
     shares = [World(rank, 3).share(batch) for rank in range(3)]
     assert torch.equal(shares[1].ids, batch.ids[1::3])
     assert torch.equal(shares[2].mask, batch.mask[2::3])
-    with pytest.raises(ValueError, match="6 rows cannot be shared equally by 4 processes"):
+    with pytest.raises(ValueError, match="a batch of 6 rows does not divide over 4 processes"):
         World(0, 4).share(batch)
 
 

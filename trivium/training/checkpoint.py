@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from trivium.core import files
 from trivium.core.errors import BrokenModel
-from trivium.training.parallel import World, fill, gathered
+from trivium.training.parallel import World, fill, gathered, settle
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +132,7 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _own(model: nn.Module) -> dict[str, Tensor]:
+    settle(model)
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -143,6 +144,7 @@ def _own(model: nn.Module) -> dict[str, Tensor]:
 
 def collect(step: int, model: nn.Module, optimizer: torch.optim.Optimizer, facts: Mapping[str, Any]) -> Checkpoint:
     """Everything of a run, gathered from all processes; all of them must call it."""
+    settle(model)
     moments = {
         f"{key}/{name}": gathered(value).detach().cpu()
         for name, parameter in model.named_parameters()
