@@ -10,6 +10,7 @@ import pytest
 from tests.compare.fakes import Killer, Mean, Needy, Writes, system
 from trivium.compare import findings as findings_module
 from trivium.compare.comparison import Comparison, remake
+from trivium.compare.work import seed_of
 from trivium.core.errors import NotOffered, UnknownMethod, UnknownName
 from trivium.core.method import Card
 from trivium.core.nouns import Example
@@ -261,17 +262,11 @@ def test_tuning_chooses_on_the_validation_split_with_equal_trials(tmp_path):
     assert "3 trials for each of 2" in report.data["tuning"]["counted"]
 
 
-def test_tuning_draws_other_numbers_than_the_comparison(tmp_path):
-    class Same(Mean):
-        def examples(self, split):
-            return [Example(f"{split}-{n}", "x") for n in range(8)]
-
-    asked = comparison(task=Same(), trials=2, seeds=1, tune={"Writes": {"top": [3]}, "Writes(top=14)": {"top": [15]}})
-    asked.run(tmp_path)
-    means = {(r["phase"], r["config"]): set() for r in numbers(tmp_path)}
-    for r in numbers(tmp_path):
-        means[r["phase"], r["config"]].add(r["values"]["mean"])
-    assert means["tune", "Writes"] != means["score", "Writes"]
+def test_tuning_never_sees_the_seeds_of_the_comparison():
+    asked = comparison(trials=2, seeds=5, tune={"Writes": {"top": [3]}, "Writes(top=14)": {"top": [15]}})
+    used = {seed_of(unit) for unit in asked.plan.scoring_units({})}
+    assert used == {0, 1, 2, 3, 4}
+    assert not used & {seed_of(unit) for unit in asked.plan.tuning_units()}
 
 
 @pytest.mark.parametrize(

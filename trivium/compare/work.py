@@ -83,7 +83,7 @@ class Work:
     def _fill(self, unit: Unit, example_id: str) -> Record:
         example, system, budget = self.examples[example_id], self.opened(), self._budget(unit)
         assert self.hole.fill is not None
-        seed = _seed(unit)
+        seed = seed_of(unit)
         counted = meter.Meter(budget, who=unit.contender)
         try:
             with counted:
@@ -102,7 +102,9 @@ class Work:
         counted = meter.Meter(who=unit.contender)
         try:
             with counted:
-                trained = self.hole.train(self.methods[unit.config], self.opened(), _seed(unit), budget, home, part.bar)
+                trained = self.hole.train(
+                    self.methods[unit.config], self.opened(), seed_of(unit), budget, home, part.bar
+                )
             budget.check(unit.contender, trained.spent)
             yield _record(unit, "", trained.spent, Observation(trained.facts, {"curve": trained.curve}))
         except FAILURES as error:
@@ -166,7 +168,7 @@ class _Scaled(Bar):
             self.part.whole.say(text)
 
 
-def _seed(unit: Unit) -> int:
+def seed_of(unit: Unit) -> int:
     """Tuning never sees the seeds of the comparison."""
     return seeds.derive(unit.seed, "tune") if unit.phase == "tune" else unit.seed
 
