@@ -3,14 +3,17 @@ import random
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.compare.fakes import Killer, Mean, Needy, Writes, system
 from trivium.compare import findings as findings_module
 from trivium.compare.comparison import Comparison, remake
 from trivium.compare.work import seed_of
+from trivium.core import seeds
 from trivium.core.errors import NotOffered, UnknownMethod, UnknownName
 from trivium.core.method import Card
 from trivium.core.nouns import Example
@@ -30,6 +33,18 @@ def drawn():
 def _page(request, monkeypatch):
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr("trivium.compare.comparison.page", lambda data: f"<!doctype html>{len(data)}")
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A decoder that counts how often it is called, and draws or does not."""
+
+    fixed: bool
+    calls: list[int] = field(default_factory=lambda: [0], compare=False)
+
+    def __call__(self, model, prompt, *, limit, generator, mask=None, stop=None):
+        self.calls[0] += 1
+        return Writes(10)(model, prompt, limit=limit, generator=torch.Generator() if self.fixed else generator)
 
 
 def comparison(contenders=(Writes(10), Writes(14)), **given) -> Comparison:
@@ -64,16 +79,24 @@ def test_one_record_per_contender_seed_and_example(drawn, tmp_path):
     assert report.page.read_text().startswith("<!doctype html>")
 
 
+def test_what_draws_nothing_is_done_once_and_repeated_for_the_other_seeds(tmp_path):
+    fixed, free = Counting(fixed=True), Counting(fixed=False)
+    report = comparison([Writes(10), fixed, free], seeds=3).run(tmp_path)
+    assert (fixed.calls, free.calls) == ([8], [24])
+    records = [r for r in numbers(tmp_path) if r["contender"].startswith("Counting(fixed=True")]
+    assert len(records) == 24
+    assert [r["drew"] for r in records] == [False] * 24
+    assert {r["seed"]: r.get("repeats") for r in records} == {0: None, 1: 0, 2: 0}
+    assert len({json.dumps(r["values"]) for r in records if r["example"] == "test-3"}) == 1
+    assert report.contender(records[0]["contender"])["measures"]["mean"]["n"] == 8
+
+
 def test_values_are_those_of_the_outputs(tmp_path):
     """By hand, from the same seeds: the mean over examples of the mean over seeds."""
-    import torch
-
-    from trivium.core import seeds
-
     report = comparison().run(tmp_path)
     by_example = []
     for n in range(8):
-        draws = [torch.randint(14, (1, 6), generator=seeds.generator(s, f"test-{n}", "decode")) for s in (0, 1)]
+        draws = [torch.randint(14, (1, 6), generator=seeds.generator(s, f"test-{n}", "decoding")) for s in (0, 1)]
         by_example.append(sum(d.double().mean().item() for d in draws) / 2)
     found = report.contender("Writes(top=14)")["measures"]["mean"]
     assert found["mean"] == pytest.approx(sum(by_example) / 8)

@@ -9,8 +9,8 @@ def test_sums_add_and_peaks_take_the_larger():
     assert (both.flops, both.calls, both.seconds, both.peak_bytes) == (5, 3, 1.5, 10)
 
 
-def test_evaluations_are_forwards_and_backwards():
-    assert Spent(calls=3, backwards=2).evaluations == 5
+def test_every_unit_can_be_asked_for():
+    assert Spent(evaluations=5).of("evaluations") == 5
     assert all(Spent().of(unit) == 0 for unit in UNITS)
 
 

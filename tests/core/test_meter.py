@@ -101,7 +101,33 @@ def test_a_count_is_reused_for_the_same_key_and_only_then():
             with measured(key):
                 body()
             assert meter.spent.flops - before == 2 * 8 * 16 * 4
-    assert all(ran)
+    assert ran == [True, False, True]  # counted, reused, counted
+
+
+def test_along_a_length_three_counts_fix_the_line():
+    counted = []
+
+    def attend(keys):
+        counted.append(counting())
+        q, k = torch.ones(1, 2, 4, 8), torch.ones(1, 2, keys, 8)
+        F.scaled_dot_product_attention(q, k, k)
+
+    with Meter() as meter:
+        for keys in (3, 10, 4, 17, 100):
+            before = meter.spent.flops
+            with measured("line", length=keys):
+                attend(keys)
+            assert meter.spent.flops - before == 2 * 2 * 4 * keys * (8 + 8)
+    assert counted == [True, True, True, False, False]
+
+
+def test_what_is_no_line_is_counted_every_time():
+    with Meter() as meter:
+        for size in (2, 3, 5, 7):
+            before = meter.spent.flops
+            with measured("square", length=size):
+                torch.ones(size, size) @ torch.ones(size, 1)
+            assert meter.spent.flops - before == 2 * size * size
 
 
 def test_work_inside_a_measured_body_is_not_counted_twice():

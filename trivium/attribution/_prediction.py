@@ -105,7 +105,7 @@ class Prediction:
             found = None
             if values.requires_grad:
                 key = ("attribution", self.model.serial, *embeds.shape)
-                (found,) = meter.gradient(values.sum(), [inputs], key)
+                (found,) = meter.gradient(values.sum(), [inputs], key, rows=len(embeds))
         if found is None:
             raise NotOffered(
                 f"no gradient reaches the embeddings: the prediction of this model does not depend on them, so "

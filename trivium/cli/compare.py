@@ -44,7 +44,7 @@ class Command:
     baseline: str | None = None
     """What every contender is set against; by default the kind's own."""
     trials: int = 0
-    """Tuning trials for each contender on the validation split, out of the same budget."""
+    """Tuning trials for each contender on the validation split, on shares of a second budget as large as the first."""
     training: str | None = None
     """What stays fixed where models are trained, such as "training(corpus='stories', length=256, batch_size=8)"."""
     folder: Path | None = None

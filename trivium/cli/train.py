@@ -106,8 +106,8 @@ class Command:
             model.inner.save_pretrained(target, state_dict=inner)
             tokenizer.save(target)
             return
-        fresh = recipe.build(tokenizer.vocab_size) if self.start_from is None else load(self.start_from).model
-        fresh.load_state_dict(weights, strict=False)
+        fresh: Any = recipe.build(tokenizer.vocab_size) if self.start_from is None else load(self.start_from).model
+        fresh.load_state_dict(weights, strict=False)  # a tied head stands there once
         saving.save(fresh, target, tokenizer)
 
     def _tell(self, result: TrainingResult, objective: str) -> None:

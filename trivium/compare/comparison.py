@@ -23,7 +23,7 @@ from trivium.compare.folder import RunFolder, key_of
 from trivium.compare.plan import Named, Plan, short
 from trivium.compare.report import markdown, page
 from trivium.compare.training import Training
-from trivium.compare.work import Record, Unit
+from trivium.compare.work import Record, Unit, repeated
 from trivium.core.budget import Budget
 from trivium.core.errors import RunMismatch, UnknownName, did_you_mean
 from trivium.core.progress import Bar, progress
@@ -163,13 +163,28 @@ class Comparison:
 
     def _do(self, here: RunFolder, runner: Executor, units: Sequence[Unit], records: list[Record], bar: Bar) -> None:
         """Do the units that have no record yet, writing each record down as it comes."""
-        left = _left(units, records)
         done = {key_of(record) for record in records}
-        for record in runner.run(self.plan.work(here.path), left, bar) if left else ():
+
+        def keep(record: Record) -> None:
             if key_of(record) not in done:
                 here.append(record)
                 records.append(record)
                 done.add(key_of(record))
+
+        # The first seed shows who draws at all; what does not would only do the same again with the others.
+        first = units[0].seed if units else None
+        for part in ([u for u in units if u.seed == first], [u for u in units if u.seed != first]):
+            same = {(r["config"], r["example"], r["phase"], r["trial"]): r for r in records if r.get("drew") is False}
+            left = []
+            for unit in _left(part, records):
+                copy = repeated(unit, same)
+                if copy is None:
+                    left.append(unit)
+                else:
+                    keep(copy)
+                    bar.advance(unit.cost)
+            for record in runner.run(self.plan.work(here.path), left, bar) if left else ():
+                keep(record)
 
     def _note_provenance(self, here: RunFolder) -> None:
         """Where the run began, and wherever else it went on."""

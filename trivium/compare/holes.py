@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trivium.attribution import _page as attribution_page
 from trivium.attribution import _render as attribution_text
 from trivium.compare.training import TrainedSystem, Training
-from trivium.core import meter, seeds
+from trivium.core import meter
 from trivium.core.budget import Budget
 from trivium.core.capabilities import lacking
 from trivium.core.errors import UnknownName, did_you_mean
@@ -26,7 +27,7 @@ from trivium.core.nouns import Attribution, Example, Generation, Stop
 from trivium.core.progress import Bar
 from trivium.models.system import System
 
-Fill = Callable[[Any, System, Any, Example, Budget, int], object]
+Fill = Callable[[Any, System, Any, Example, Budget, torch.Generator], object]
 Train = Callable[[Any, Training, int, Budget, Path, Bar | None], TrainedSystem]
 
 
@@ -99,11 +100,12 @@ def prompt_of(system: System, task: Any, example: Example) -> Tensor:
     return system.prompt(text)
 
 
-def decode(decoder: Any, system: System, task: Any, example: Example, budget: Budget, seed: int) -> Generation:
-    """Let the decoder go on from the example's prompt. Contenders draw from one seed per example and seed, so that they
+def decode(
+    decoder: Any, system: System, task: Any, example: Example, budget: Budget, generator: torch.Generator
+) -> Generation:
+    """Let the decoder go on from the example's prompt. The generator is one per example and seed, so that contenders
     are paired and no result depends on the order of work."""
     prompt = prompt_of(system, task, example)
-    generator = seeds.generator(seed, example.id, "decode", device=prompt.device)
     stop = system.stop if getattr(task, "stop_early", False) else Stop()
     before = meter.Meter(who="this decoder")
     with before:
@@ -128,9 +130,11 @@ def decode_checks(system: System, task: Any, example: Example, budget: Budget) -
         )
 
 
-def draft(drafter: Any, system: System, task: Any, example: Example, budget: Budget, seed: int) -> Generation:
+def draft(
+    drafter: Any, system: System, task: Any, example: Example, budget: Budget, generator: torch.Generator
+) -> Generation:
     """Let the speculative decoder go on with this drafter."""
-    return decode(_whole("drafting", drafter), system, task, example, budget, seed)
+    return decode(_whole("drafting", drafter), system, task, example, budget, generator)
 
 
 def _whole(kind: str, contender: Any) -> Any:
@@ -141,10 +145,11 @@ def _whole(kind: str, contender: Any) -> Any:
 # attribution --------------------------------------------------------------------------------------------------------
 
 
-def explain(explainer: Any, system: System, task: Any, example: Example, budget: Budget, seed: int) -> Attribution:
+def explain(
+    explainer: Any, system: System, task: Any, example: Example, budget: Budget, generator: torch.Generator
+) -> Attribution:
     """Let the explainer attribute the prediction that the task's example asks about."""
     ids, target = task.question(system, example)
-    generator = seeds.generator(seed, example.id, "explain", device=ids.device)
     return explainer(system.model, ids, target, generator=generator)
 
 

@@ -10,6 +10,8 @@ A **record** is one line of ``records.jsonl``: one unit of work that was done, o
      "values": {"logprob": -1.21},       what the task measured
      "spent": {"new_tokens": 64, ...},   every unit of core.budget
      "output": {"text": "...", ...},     what to show: see ``examples`` below
+     "drew": true,                       whether a random number was asked for; false lets other seeds repeat it
+     "repeats": 0,                       only there: the seed whose record this repeats
      "error": null}                      or {"type": "BudgetExceeded", "message": "..."}
 
 The **report** is a plain dict, ``report.json``, from which the page and the Markdown are drawn:

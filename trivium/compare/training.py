@@ -23,6 +23,8 @@ from trivium.training.settings import TrainingSettings
 
 CURVE_POINTS = 200
 """Points of a training curve that a record keeps."""
+EVALUATIONS = 50
+"""Steps between the points of the held-out curve where the settings do not say."""
 CHECKPOINTS = 50
 """Steps between checkpoints where the settings do not say; what a killed training loses at most."""
 
@@ -90,6 +92,8 @@ class Training:
         settings = replace(self.settings, seed=seed, **changed, **also)
         if settings.checkpoint_every is None:
             settings = replace(settings, checkpoint_every=CHECKPOINTS)
+        if settings.evaluate_every is None:
+            settings = replace(settings, evaluate_every=EVALUATIONS)
         model: LanguageModel = architecture.build(self.tokenizer.vocab_size, seed=seed)
         batches = Batches(self._ids, self.length, self.batch_size, seed)
         result = train(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trivium.compare.holes import Hole, hole
 from trivium.core import meter, seeds
 from trivium.core.budget import Budget, Spent
@@ -83,13 +85,16 @@ class Work:
     def _fill(self, unit: Unit, example_id: str) -> Record:
         example, system, budget = self.examples[example_id], self.opened(), self._budget(unit)
         assert self.hole.fill is not None
-        seed = seed_of(unit)
+        device = system.model.device if hasattr(system, "model") else "cpu"
+        generator = seeds.generator(seed_of(unit), example.id, self.kind, device=device)
+        fresh = generator.get_state()
         counted = meter.Meter(budget, who=unit.contender)
         try:
             with counted:
-                output = self.hole.fill(self.methods[unit.config], system, self.task, example, budget, seed)
+                output = self.hole.fill(self.methods[unit.config], system, self.task, example, budget, generator)
             seen = self.task.score(system, example, output)
-            return _record(unit, example_id, counted.spent, seen, self.hole.show(system, output))
+            made = _record(unit, example_id, counted.spent, seen, self.hole.show(system, output))
+            return made | {"drew": not torch.equal(fresh, generator.get_state())}
         except FAILURES as error:
             return _record(unit, example_id, counted.spent, error)
 
@@ -173,6 +178,16 @@ def seed_of(unit: Unit) -> int:
     return seeds.derive(unit.seed, "tune") if unit.phase == "tune" else unit.seed
 
 
+def repeated(unit: Unit, records: Mapping[tuple[str, str, str, int | None], Record]) -> Record | None:
+    """The record of a unit that need not be done: with another seed it drew nothing, so it would do the same again."""
+    if len(unit.examples) != 1:
+        return None
+    known = records.get((unit.config, unit.examples[0], unit.phase, unit.trial))
+    if known is None:
+        return None
+    return {**known, "contender": unit.contender, "seed": unit.seed, "repeats": known["seed"]}
+
+
 def _record(
     unit: Unit, example: str, spent: Spent, result: Observation | Exception, shown: Mapping[str, Any] | None = None
 ) -> Record:
@@ -193,7 +208,7 @@ def _record(
         "seed": unit.seed,
         "example": example,
         "values": values,
-        "spent": spent.to_dict() | {"evaluations": spent.evaluations},
+        "spent": spent.to_dict(),
         "output": _jsonable(output),
         "error": {"type": type(result).__name__, "message": str(result)} if isinstance(result, Exception) else None,
     }

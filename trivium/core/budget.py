@@ -8,7 +8,7 @@ UNITS: dict[str, str] = {
     "flops": "floating-point operations, two per multiply-add",
     "calls": "forward passes of a model",
     "backwards": "backward passes of a model",
-    "evaluations": "forward and backward passes together",
+    "evaluations": "sequences passed forward or backward through a model",
     "positions": "token positions fed to a model",
     "new_tokens": "tokens generated",
     "tokens": "training tokens",
@@ -26,6 +26,7 @@ class Spent:
     flops: float = 0.0
     calls: int = 0
     backwards: int = 0
+    evaluations: int = 0
     positions: int = 0
     new_tokens: int = 0
     tokens: int = 0
@@ -33,10 +34,6 @@ class Spent:
     peak_bytes: int = 0
     parameters: int = 0
     bytes: int = 0
-
-    @property
-    def evaluations(self) -> int:
-        return self.calls + self.backwards
 
     def __add__(self, other: "Spent") -> "Spent":
         peaks = {"peak_bytes", "parameters", "bytes"}

@@ -7,7 +7,8 @@ kernel computes it. A backward pass of attention counts twice the forward, witho
 so that fused and unfused kernels cost the same.
 
 Counting runs under a dispatch mode and is slow, so a body is counted once per key (the shapes that determine its cost)
-and the count is reused for later bodies with the same key.
+and the count is reused for later bodies with the same key. What a pass costs grows by the same amount with every token
+that it looks back on; so along that one length three counts fix the line, and every further pass is read off it.
 """
 
 import math
@@ -28,8 +29,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from trivium.core.budget import Budget, Spent
 
 _meters: ContextVar[tuple["Meter", ...]] = ContextVar("trivium_meters", default=())
+_inside: ContextVar[bool] = ContextVar("trivium_measured", default=False)
 _counting: ContextVar[bool] = ContextVar("trivium_counting", default=False)
-_counts: dict[Hashable, int] = {}
+_counts: dict[Hashable, dict[int, int]] = {}
 
 
 class Meter:
@@ -91,46 +93,70 @@ def counting() -> bool:
 
 
 @contextmanager
-def measured(key: Hashable | None, **amounts: float) -> Iterator[None]:
+def measured(key: Hashable | None, *, length: int = 0, **amounts: float) -> Iterator[None]:
     """Charge the body's FLOPs, and the amounts, to the running meters.
 
     ``key`` names everything that the FLOPs depend on (the model's identity and the shapes); None counts every time.
-    Inside another measured body only the amounts are charged, since the outer one counts the operations.
+    ``length`` is the one number that they depend on beside it, along a line. Inside another measured body only the
+    amounts are charged, since the outer one counts the operations.
     """
-    if not _meters.get() or _counting.get():
+    if not _meters.get() or _inside.get():
         spend(**amounts)
         yield
         return
-    inside = _counting.set(True)
+    inside = _inside.set(True)
     try:
-        if key is not None and key in _counts:
-            flops = _counts[key]
+        flops = None if key is None else _known(_counts.setdefault(key, {}), length)
+        if flops is not None:
             yield
         else:
-            with flop_counter() as counter:
+            with _operations_counted() as counter:
                 yield
             flops = counter.get_total_flops()
             if key is not None:
-                _counts[key] = flops
+                _counts[key][length] = flops
     finally:
-        _counting.reset(inside)
+        _inside.reset(inside)
     spend(flops=flops, **amounts)
 
 
-def gradient(output: Tensor, inputs: Sequence[Tensor], key: Hashable | None = None) -> tuple[Tensor | None, ...]:
-    """d output / d inputs, charged to the meters as one backward pass. A tensor that is not reached gives None."""
-    with measured(key, backwards=1):
+def _known(counts: dict[int, int], length: int) -> int | None:
+    """The count at a length: one that was made, or read off the line through three that lie on one."""
+    if length in counts or len(counts) < 3:
+        return counts.get(length)
+    (a, at_a), (b, at_b), (c, at_c) = list(counts.items())[:3]
+    if (at_b - at_a) * (c - a) != (at_c - at_a) * (b - a):
+        return None
+    return at_a + round((at_b - at_a) * (length - a) / (b - a))
+
+
+@contextmanager
+def _operations_counted() -> Iterator[FlopCounterMode]:
+    counting = _counting.set(True)
+    try:
+        with flop_counter() as counter:
+            yield counter
+    finally:
+        _counting.reset(counting)
+
+
+def gradient(
+    output: Tensor, inputs: Sequence[Tensor], key: Hashable | None = None, *, rows: int = 1
+) -> tuple[Tensor | None, ...]:
+    """d output / d inputs, charged to the meters as one backward pass over ``rows`` sequences. A tensor that is not
+    reached gives None."""
+    with measured(key, backwards=1, evaluations=rows):
         return torch.autograd.grad(output, list(inputs), allow_unused=True)
 
 
 def count_flops(body: Callable[[], Any]) -> int:
     """FLOPs of one run of ``body``, by the convention of this module."""
-    inside = _counting.set(True)
+    inside = _inside.set(True)
     try:
-        with flop_counter() as counter:
+        with _operations_counted() as counter:
             body()
     finally:
-        _counting.reset(inside)
+        _inside.reset(inside)
     return counter.get_total_flops()
 
 

@@ -126,17 +126,9 @@ class LanguageModel(nn.Module, ABC):
                     "shorten the prompt or lower the limit"
                 )
         batch, time = given.shape[:2]
-        key = (
-            self.serial,
-            batch,
-            time,
-            slots,
-            mask is None or mask.ndim,
-            logits_to_keep,
-            torch.is_grad_enabled(),
-            keep_state,
-        )
-        with meter.measured(key, calls=1, positions=batch * time):
+        shapes = (batch, time, slots > 0, mask is None or mask.ndim, segments is None, logits_to_keep)
+        key = (self.serial, *shapes, torch.is_grad_enabled(), keep_state)
+        with meter.measured(key, length=slots, calls=1, evaluations=batch, positions=batch * time):
             return self.run(
                 ids,
                 embeds=embeds,

@@ -76,7 +76,7 @@ class Updater:
         for number, micro in enumerate(batch.split(settings.micro_batch or len(batch))):
             draws = generator(settings.seed, "objective", step, number, self.world.rank)
             shape = (*micro.ids.shape, micro.mask is None, micro.segments is None)
-            with meter.measured((self.run, *shape), backwards=1):
+            with meter.measured((self.run, *shape), backwards=1, evaluations=len(micro)):
                 with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
                     loss = self.objective(self.model, micro, generator=draws)
                 if not loss.total.requires_grad:
