@@ -140,5 +140,6 @@ def test_stop_early_is_the_off_switch_of_equal_lengths():
 
     seen: list[tuple[int, ...]] = []
     for stop_early in (False, True):
-        decode(Ends(), system(), Continuation(stop_early=stop_early), EXAMPLE, Budget("new_tokens", 2), 0)
+        task = Continuation(stop_early=stop_early)
+        decode(Ends(), system(), task, EXAMPLE, Budget("new_tokens", 2), torch.Generator())
     assert seen == [(), (257,)]

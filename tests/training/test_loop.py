@@ -94,7 +94,7 @@ def test_padding_is_no_token():
     assert result.spent.tokens == sum(int(batches.batch(step).mask.sum()) for step in range(6))
 
 
-EACH = {"tokens": 64, "positions": 64, "calls": 1, "evaluations": 2, "flops": None}
+EACH = {"tokens": 64, "positions": 64, "calls": 1, "evaluations": 8, "flops": None}
 
 
 @pytest.mark.parametrize(("unit", "each"), EACH.items())

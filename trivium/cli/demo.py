@@ -10,6 +10,7 @@ from trivium.cli.compare import exit_code, show
 from trivium.compare.comparison import Comparison
 from trivium.compare.plan import Named
 from trivium.core.method import find
+from trivium.core.nouns import Example
 from trivium.data.prompts import prompts
 
 CONTENDERS = (
@@ -37,8 +38,8 @@ class Command:
     """Repeats with different draws."""
     folder: Path | None = None
     """Where the run goes; runs/demo-<model> by default."""
-    dtype: Literal["float32", "bfloat16", "float64"] = "bfloat16"
-    """Precision of the weights; bfloat16 halves what each step has to read."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Precision of the weights; bfloat16 is faster on processors that have instructions for it, and slower on others."""
     json: Annotated[bool, arg(name="json")] = False
     """Print the whole report as JSON instead of a table."""
 
@@ -48,7 +49,7 @@ class Command:
             vary="decoding",
             contenders=CONTENDERS,
             system=Named(self.model, dtype=self.dtype),
-            task=find("evaluation", "continuation")(prompts=prompts("test")),
+            task=find("evaluation", "continuation")(prompts=_prompts()),
             budget=f"{self.limit} new_tokens",
             seeds=self.seeds,
             name=f"Six decoders on {named}",
@@ -56,3 +57,12 @@ class Command:
         ).run(self.folder or Path("runs") / f"demo-{named}")
         show(report, as_json=self.json)
         return exit_code(report)
+
+
+def _prompts() -> tuple[Example, ...]:
+    """Twelve built-in prompts: four to copy from, four of chat, four of code."""
+    kept: list[Example] = []
+    for prompt in prompts("test"):
+        if sum(prompt.fields["kind"] == other.fields["kind"] for other in kept) < 4:
+            kept.append(prompt)
+    return tuple(kept)

@@ -12,8 +12,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from trivium.compare import contender as text
 from trivium.compare import holes
@@ -21,7 +24,7 @@ from trivium.compare.executors import Executor, executor_of
 from trivium.compare.findings import findings
 from trivium.compare.folder import RunFolder, key_of
 from trivium.compare.plan import Named, Plan, short
-from trivium.compare.report import markdown, page
+from trivium.compare.report import markdown, page, table
 from trivium.compare.training import Training
 from trivium.compare.work import Record, Unit, repeated
 from trivium.core.budget import Budget
@@ -50,7 +53,9 @@ class Report:
         raise UnknownName(f"no contender is called {name!r}{did_you_mean(name, known)}")
 
     def __str__(self) -> str:
-        return markdown(dict(self.data))
+        out = Console(width=120, file=StringIO(), highlight=False)
+        out.print(table(dict(self.data), width=120))
+        return f"{out.file.getvalue()}report: {self.page}"  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

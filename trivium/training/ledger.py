@@ -19,8 +19,8 @@ from trivium.training.update import Updater
 REHEARSALS = 5
 """Timed steps from which a budget in seconds is turned into steps, after one that is not timed."""
 
-SUMS = ("flops", "calls", "backwards", "positions", "new_tokens", "tokens")
-SHARED = ("flops", "calls", "backwards", "positions")
+SUMS = ("flops", "calls", "backwards", "evaluations", "positions", "new_tokens", "tokens")
+SHARED = ("flops", "calls", "backwards", "evaluations", "positions")
 """Of these every process spends an equal part; tokens are counted for the whole batch."""
 
 
