@@ -25,7 +25,7 @@ from trivium.models.system import System
 NEW = 64
 
 
-def run(*, new: int = NEW, repeats: int = 5, count: int = 3) -> dict[str, Any]:
+def run(*, new: int = NEW, repeats: int = 3, count: int = 2) -> dict[str, Any]:
     system = load("smollm2-135m", dtype="bfloat16")
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -36,13 +36,14 @@ def run(*, new: int = NEW, repeats: int = 5, count: int = 3) -> dict[str, Any]:
         ours = _ours(system, asked, fast, new)
         peer = _transformers(system, asked, new)
         against_plain = interleaved(
-            f"prompt lookup / own greedy, {kind}, bfloat16", ours, plain, repeats=repeats, target=plain_target
+            f"prompt lookup / own greedy, {kind}, bfloat16", ours, plain, repeats=repeats, warmup=1, target=plain_target
         )
         against_peer = interleaved(
             f"prompt lookup / transformers' prompt lookup, {kind}, bfloat16",
             ours,
             peer,
             repeats=repeats,
+            warmup=1,
             target=peer_target,
         )
         rows += [against_plain.to_dict(), against_peer.to_dict()]

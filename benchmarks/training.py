@@ -58,7 +58,7 @@ class Rows(Dataset):
         return Batch(self.ids[step * ROWS : (step + 1) * ROWS])
 
 
-def run(*, steps: int = 12, repeats: int = 5, warmup: int = 1, threads: int = 2) -> dict[str, Any]:
+def run(*, steps: int = 12, repeats: int = 3, warmup: int = 1, threads: int = 2) -> dict[str, Any]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
