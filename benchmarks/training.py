@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
 from benchmarks.pairs import interleaved
@@ -111,6 +111,13 @@ def _loop(shape: Shape, rows: Rows, steps: int, losses: dict[str, float]) -> Cal
     return body
 
 
+class InOrder(Trainer):
+    """The Trainer on rows in their order, as the loop sees them."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> SequentialSampler:
+        return SequentialSampler(train_dataset or self.train_dataset)  # type: ignore[arg-type]
+
+
 def _trainer(shape: Shape, rows: Rows, steps: int, losses: dict[str, float], folder: str) -> Callable[[], None]:
     asked = TrainingArguments(
         folder,
@@ -127,7 +134,7 @@ def _trainer(shape: Shape, rows: Rows, steps: int, losses: dict[str, float], fol
         use_cpu=True,
         remove_unused_columns=False,
     )
-    trainer = Trainer(_twin(shape), asked, train_dataset=rows)
+    trainer = InOrder(_twin(shape), asked, train_dataset=rows)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
 

@@ -92,11 +92,13 @@ def test_intervals_cover_the_truth(clusters):
 
 
 def test_wilson_holds_at_the_ends():
-    none, every = s.summary([0.0] * 10, range(10)), s.summary([1.0] * 10, range(10))
+    none, every = (s.summary([value] * 10, range(10), binary=True) for value in (0.0, 1.0))
     assert none.method == "Wilson"
     assert none.low == pytest.approx(0.0, abs=1e-12)
     assert none.high == pytest.approx(0.2775, abs=1e-4)
     assert every.low == pytest.approx(1 - none.high)
+    same = s.summary([1.0] * 10, range(10))  # a number that happens to be 1 everywhere is no proportion
+    assert (same.low, same.high) == (1.0, 1.0)
 
 
 @patient
@@ -162,8 +164,9 @@ def test_pairing_removes_what_items_share():
 
 def test_binary_pairs_use_mcnemar():
     a, b = [1.0] * 8 + [0.0] * 4, [0.0] * 8 + [0.0] * 4
-    found = s.paired(a, b, range(12))
+    found = s.paired(a, b, range(12), binary=True)
     assert found.test == "exact McNemar"
+    assert s.paired(a, b, range(12)).test == "exact sign-flip"
     assert found.p == pytest.approx(2 / 2**8)
 
 

@@ -77,6 +77,7 @@ class _Run:
         self.per_seed: bool = shown["per_seed"]
         self.names: dict[str, str] = {entry["config"]: entry["name"] for entry in shown["contenders"]}
         self.measures: list[Mapping[str, Any]] = shown["measures"]
+        self.binary = {measure["name"] for measure in self.measures if measure.get("binary")}
         self.weights: Mapping[str, str] = shown["weights"]
         self.info = {example["id"]: example for example in shown["examples"]}
         self.done: dict[str, dict[tuple[str, int], Record]] = defaultdict(dict)
@@ -136,7 +137,8 @@ class _Run:
         if not names:
             return None
         clusters = [self.cluster(name) for name in names]
-        return statistics.summary(values[0], clusters, weights if measure in self.weights else None)
+        weighed = weights if measure in self.weights else None
+        return statistics.summary(values[0], clusters, weighed, binary=measure in self.binary)
 
     def pair(self, a: str, b: str, measure: str) -> Pair | None:
         if self.per_seed:
@@ -146,7 +148,8 @@ class _Run:
         if not names:
             return None
         clusters = [self.cluster(name) for name in names]
-        return statistics.paired(values[0], values[1], clusters, weights if measure in self.weights else None)
+        weighed = weights if measure in self.weights else None
+        return statistics.paired(values[0], values[1], clusters, weighed, binary=measure in self.binary)
 
 
 def _pairs(run: _Run) -> list[tuple[str, str, Pair]]:

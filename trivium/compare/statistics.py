@@ -99,10 +99,15 @@ def proportion_interval(values: Numbers, confidence: float = 0.95) -> Interval:
 
 
 def summary(
-    values: Numbers, clusters: Sequence[Hashable], weights: Numbers | None = None, *, seed: int = 0
+    values: Numbers,
+    clusters: Sequence[Hashable],
+    weights: Numbers | None = None,
+    *,
+    binary: bool = False,
+    seed: int = 0,
 ) -> Interval:
-    """How one contender did: Wilson for independent yes-or-no items, else the clustered interval."""
-    if weights is None and _binary(values) and len(set(clusters)) == len(values):
+    """How one contender did: Wilson for independent items of a ``binary`` measure, else the clustered interval."""
+    if binary and weights is None and _binary(values) and len(set(clusters)) == len(values):
         return proportion_interval(values)
     return clustered_interval(values, clusters, weights, seed=seed)
 
@@ -113,6 +118,7 @@ def paired(
     clusters: Sequence[Hashable],
     weights: Numbers | None = None,
     *,
+    binary: bool = False,
     seed: int = 0,
 ) -> Pair:
     """Compare two contenders on the same items: difference with interval, p-value, correlation of the item scores."""
@@ -120,7 +126,7 @@ def paired(
     if a.shape != b.shape or len(a) != len(clusters):
         raise ValueError(f"paired items must match: got {len(a)} and {len(b)} values in {len(clusters)} clusters")
     interval = clustered_interval(a - b, clusters, weights, seed=seed)
-    if weights is None and _binary(a) and _binary(b) and interval.clusters == len(a):
+    if binary and weights is None and _binary(a) and _binary(b) and interval.clusters == len(a):
         p, test = mcnemar(int((a > b).sum()), int((a < b).sum())), "exact McNemar"
     else:
         totals, _ = _by_cluster(a - b, clusters, weights)
@@ -241,4 +247,5 @@ def _cluster_bootstrap(totals: Values, sums: Values, seed: int, confidence: floa
 
 
 def _binary(values: Numbers) -> bool:
+    """Whether all are 0 or 1; the mean over seeds of a binary measure need not be."""
     return bool(np.isin(np.asarray(values, float), (0.0, 1.0)).all())

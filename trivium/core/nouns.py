@@ -181,6 +181,8 @@ class Measure:
     higher_is_better: bool | None = True
     """None where neither direction is better by itself."""
     unit: str = ""
+    binary: bool = False
+    """Each value is yes (1) or no (0), so that its mean is a proportion."""
 
 
 @dataclass(frozen=True)
