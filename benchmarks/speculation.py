@@ -30,7 +30,8 @@ def run(*, new: int = NEW, repeats: int = 3, count: int = 2) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for kind, plain_target, peer_target in (("copy", 3.0, 1.1), ("chat", None, None)):
-        asked = [system.prompt(system.chat(item.text)) for item in prompts() if item.fields["kind"] == kind][:count]
+        items = [item for item in prompts("validation") if item.fields["kind"] == kind][:count]
+        asked = [system.prompt(system.chat(item.text)) for item in items]
         fast = Speculative(PromptLookup())
         plain = _ours(system, asked, Greedy(), new)
         ours = _ours(system, asked, fast, new)

@@ -25,9 +25,9 @@ def system() -> System:
     return load("smollm2-135m")
 
 
-def questions(*kinds: str) -> list[Tensor]:
-    """The prompts of ``trivium demo`` of these kinds, (1, time) ids each, as chat messages."""
-    found = [example for example in prompts() if not kinds or example.fields["kind"] in kinds]
+def questions(*kinds: str, split: str = "test") -> list[Tensor]:
+    """The built-in prompts of these kinds, (1, time) ids each, as chat messages."""
+    found = [example for example in prompts(split) if not kinds or example.fields["kind"] in kinds]
     return [system().prompt(system().chat(example.text)) for example in found]
 
 

@@ -7,7 +7,7 @@ from trivium.data.prompts import prompts
 
 def test_five_of_each_kind_to_compare_on_and_others_to_tune_on():
     assert Counter(prompt.fields["kind"] for prompt in prompts()) == {"copy": 5, "chat": 5, "code": 5}
-    assert Counter(prompt.fields["kind"] for prompt in prompts("validation")) == {"copy": 2, "chat": 2, "code": 2}
+    assert Counter(prompt.fields["kind"] for prompt in prompts("validation")) == {"copy": 5, "chat": 5, "code": 5}
 
 
 def test_ids_are_unique_and_splits_apart():

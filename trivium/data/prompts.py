@@ -15,7 +15,8 @@ KINDS = ("copy", "chat", "code")
 
 @cache
 def prompts(split: str = "test") -> tuple[Example, ...]:
-    """The prompts of a split: fifteen to compare on in "test", five a kind; six others to tune on in "validation"."""
+    """The prompts of a split: five a kind to compare on in "test", and five others a kind to tune on
+    in "validation"."""
     if split not in PROMPTS:
         raise ValueError(f"the splits are {', '.join(PROMPTS)}, got {split!r}")
     return tuple(_examples(PROMPTS[split]))
@@ -159,10 +160,38 @@ Wednesday: English, history, chemistry, drawing
 Thursday: mathematics, physics, English, sport
 Friday: geography, music, biology, history
 """,
+            "price-list": """
+Here is a price list. Write it out again with the price of the desk lamp changed to 32 euros and nothing else changed.
+
+Desk lamp, adjustable, black: 29 euros
+Floor lamp, linen shade, white: 84 euros
+Book shelf, five boards, oak: 140 euros
+Writing desk with two drawers, oak: 260 euros
+Office chair, height adjustable, grey: 175 euros
+Waste paper basket, metal, black: 12 euros
+""",
+            "fix-year": """
+Repeat this paragraph word for word, but write 1912 wherever it says 1911.
+
+The lighthouse was begun in 1911 after three ships had been lost on the reef in a single winter. Stone was brought from
+the mainland by barge, and the keepers' house was finished first so that the masons had somewhere to sleep. By the end
+of 1911 the tower stood eleven metres high. The lamp was lit for the first time on a clear evening in October, and could
+be seen from the fishing villages on the far side of the bay.
+""",
+            "answer-from-text": """
+Which rules apply to dogs? Copy the sentences that say so, unchanged.
+
+The park opens at sunrise and closes one hour after sunset. Dogs must be kept on a lead on all paths. Bicycles may be
+ridden on the outer path only. Dogs may run free on the meadow behind the pond before nine in the morning. Music is not
+allowed after eight. Dogs are not allowed on the playground at any time. Fires may be lit only at the marked places.
+""",
         },
         "chat": {
             "moving": "A friend is moving to a new city and is nervous about it. What could I say that really helps?",
             "tides": "What causes the tides, and why are there two of them a day?",
+            "plants": "Which indoor plants survive in a dark flat with someone who forgets to water them?",
+            "interview": "I have a job interview tomorrow and I am very nervous. How should I spend this evening?",
+            "echo": "Why is there an echo in a large empty hall but not in my living room?",
         },
         "code": {
             "palindrome": "Write a Python function that tells whether a text reads the same backwards.",
@@ -174,6 +203,18 @@ def to_fahrenheit(x):
         raise ValueError(f"{x} is below absolute zero")
     return x * 9 / 5 + 32
 """,
+            "even-numbers": "Write a Python function that takes a list of integers and returns the even ones, sorted.",
+            "add-type-hints": """
+Write this Python code again with type hints and change nothing else.
+
+def average(values):
+    return sum(values) / len(values)
+
+def spread(values):
+    middle = average(values)
+    return max(abs(value - middle) for value in values)
+""",
+            "csv-sum": "Write a Python script that reads a CSV file and prints the sum of the column called amount.",
         },
     },
 }

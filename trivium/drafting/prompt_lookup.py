@@ -14,10 +14,10 @@ Caveats
     The original searches for the longest of a few fixed n-gram sizes, takes the first place and drafts a fixed number
     of tokens; we take the longest common ending at all, among equals the most recent place, and draft more the longer
     the ending is. Where the text after the match is shorter than the draft, the draft goes on copying from itself,
-    which is what a loop does. The defaults were chosen on greedy texts of SmolLM2-135M for machines on which a further
-    position costs 2 to 15 % of a pass; where it costs more (bfloat16 on processors that only emulate it: 43 %), a
-    shorter draft with trust 1 is better, and little can be gained. Helps where text repeats (summaries, edits, code)
-    and little on free chat.
+    which is what a loop does. The defaults were chosen on greedy texts of SmolLM2-135M after the built-in test prompts
+    (claim and benchmark therefore use the validation prompts), for machines on which a further position costs 2 to 15 %
+    of a pass; where it costs more (bfloat16 on processors that only emulate it: 43 %), a shorter draft with trust 1 is
+    better, and little can be gained. Helps where text repeats (summaries, edits, code) and little on free chat.
 """
 
 from collections.abc import Callable, Sequence
