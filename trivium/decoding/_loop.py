@@ -91,9 +91,31 @@ def prepare(
     return Prompts(ids, columns >= width - torch.tensor(lengths, device=ids.device)[:, None], tuple(lengths))
 
 
+SAVED = 32
+"""Positions that a pass over the common beginning of the prompts must save to be worth being made."""
+
+
 def prefill(model: LanguageModel, prompts: Prompts) -> LMOutput:
-    """One pass over the prompts: state, and logits and hidden of each row's last token."""
-    return model(prompts.ids, mask=prompts.mask, keep_state=True, logits_to_keep=1)
+    """The prompts are passed: state, and logits and hidden of each row's last token. What all rows begin with, such as
+    a system message, is passed once for all of them."""
+    shared = _common_beginning(prompts)
+    if shared * (len(prompts.ids) - 1) < SAVED:
+        return model(prompts.ids, mask=prompts.mask, keep_state=True, logits_to_keep=1)
+    state = model(prompts.rows[0][None, :shared], keep_state=True, logits_to_keep=1).state
+    assert state is not None
+    rest, mask = prompts.ids[:, shared:], None
+    if prompts.mask is not None:  # each row loses its first real tokens, so that padding stays on the left
+        width = rest.shape[1]
+        mask = torch.arange(width, device=rest.device) >= width + shared - prompts.mask.sum(1, keepdim=True)
+    every = torch.zeros(len(rest), dtype=torch.int64)
+    return model(rest, mask=mask, state=state.select(every), keep_state=True, logits_to_keep=1)
+
+
+def _common_beginning(prompts: Prompts) -> int:
+    """How many tokens all rows begin with; one token of the shortest is left over, for its logits."""
+    most = min(prompts.lengths) - 1
+    first = torch.stack([row[:most] for row in prompts.rows])
+    return int((first == first[:1]).all(0).cumprod(0).sum())
 
 
 class Streams:

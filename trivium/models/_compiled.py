@@ -21,6 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trivium.core.protocols import LMOutput
 from trivium.models._attention import GROUPED, allowed, grouped_attention, within
 from trivium.models._cache import FixedWriter
+from trivium.models._upcast import Wide
 from trivium.models.state import Buffers, KeyValueState
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class CompiledStep:
             config: Any = getattr(part, "config", None)
             if config is not None:
                 config._attn_implementation = GROUPED
+            if model.upcast.layers and type(part) is nn.Linear:
+                vars(part)["forward"] = Wide(part)
         self.weights = [
             [named(block) for block in blocks[at : at + self.span]] for at in range(0, len(blocks), self.span)
         ]
@@ -109,7 +112,8 @@ class CompiledStep:
                 hidden = model.parts.base(**arguments)[0]
             first = time - logits_to_keep if logits_to_keep else 0
             hidden = hidden[:, first:time]
-            logits = model.parts.head(hidden)
+            with model.upcast.over(batch * hidden.shape[1]):
+                logits = model.parts.head(hidden)
         self.warm.add(shape)
         after = model.after(buffers, ids, mask, state, where, explicit=explicit) if keep_state else None
         return LMOutput(logits, hidden, after)

@@ -26,6 +26,7 @@ from trivium.models._compiled import CompiledStep
 from trivium.models._families import Parts, site_table
 from trivium.models._recurrent import recur
 from trivium.models._selfcheck import examine
+from trivium.models._upcast import Upcast
 from trivium.models.sites import Site, Sited
 from trivium.models.state import Buffers, KeyValueState, capacity_for
 
@@ -79,6 +80,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.split = False
         """Whether the head applied to the base model's output is exactly the model (found out when examined)."""
         self.compiled: CompiledStep | None = None
+        self.upcast = Upcast(hf)
         self.rows = 0
         self.eval()
 
@@ -155,7 +157,8 @@ class HuggingFaceModel(Sited, LanguageModel):
         if state is not None or keep_state:
             buffers = Buffers(capacity_for(given.shape[1])) if state is None else state.room(given.shape[1])
             arguments |= {"past_key_values": Writer(buffers, slots), "use_cache": True}
-        logits, hidden = self.through(arguments, logits_to_keep)
+        with self.upcast.over(given.shape[0] * given.shape[1]):
+            logits, hidden = self.through(arguments, logits_to_keep)
         after = None
         if keep_state and buffers is not None:
             after = self.after(buffers, given, mask, state, where, explicit=positions is not None)
