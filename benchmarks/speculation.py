@@ -22,10 +22,10 @@ from trivium.drafting.prompt_lookup import PromptLookup
 from trivium.models.sources import load
 from trivium.models.system import System
 
-NEW = 64
+NEW = 96
 
 
-def run(*, new: int = NEW, repeats: int = 3, count: int = 2) -> dict[str, Any]:
+def run(*, new: int = NEW, repeats: int = 3, count: int = 3) -> dict[str, Any]:
     system = load("smollm2-135m", dtype="bfloat16")
     rows: list[dict[str, Any]] = []
     notes: list[str] = []

@@ -42,13 +42,18 @@ class _CrossEntropySum(torch.autograd.Function):
             target = targets[rows, None]
             ignored = target == IGNORED
             target = target.masked_fill(ignored, 0)
-            logp = torch.log_softmax(logits[rows], -1, dtype=wide)
-            total -= logp.gather(1, target).masked_fill_(ignored, 0.0).sum()
+            given = logits[rows].to(wide)
+            room = gradient[rows] if gradient is not None and wide == logits.dtype else None
+            shifted = torch.sub(given, given.amax(-1, keepdim=True), out=room)
+            chosen = shifted.gather(1, target)
+            slope = shifted.exp_()  # one exponential serves the sum and the gradient
+            mass = slope.sum(-1, keepdim=True)
+            total += (mass.log() - chosen).masked_fill_(ignored, 0.0).sum()
             if gradient is not None:  # softmax minus one at the target, zero in an ignored row
-                slope = torch.exp(logp, out=gradient[rows] if wide == logits.dtype else logp)
+                slope.mul_(mass.reciprocal())
                 slope.scatter_add_(1, target, torch.full_like(target, -1, dtype=wide))
                 _clear(slope, ignored)
-                if wide != logits.dtype:
+                if room is None:
                     gradient[rows] = slope
         if gradient is not None:
             ctx.save_for_backward(gradient)
