@@ -15,7 +15,7 @@ from trivium.compare.comparison import Comparison, remake
 from trivium.compare.work import seed_of
 from trivium.core import seeds
 from trivium.core.errors import NotOffered, UnknownMethod, UnknownName
-from trivium.core.method import Card
+from trivium.core.method import Card, find
 from trivium.core.nouns import Example
 from trivium.core.progress import Bar
 from trivium.evaluation.continuation import Continuation
@@ -165,6 +165,16 @@ def test_spending_more_than_the_budget_is_a_failure_of_that_contender(tmp_path):
     assert row["failed"][0]["count"] == 16
     assert report.contender("Writes")["measures"]["mean"]["n"] == 8
     assert report.data["pairs"] == []
+
+
+def test_the_usual_baseline_takes_the_settings_it_has_among_the_contenders():
+    small = Comparison("architectures", ["transnormer(width=64)", "llama(width=64)"])
+    assert small.baseline == find("architectures", "llama")(width=64)
+    assert len(small.contenders) == 2
+    added = Comparison("architectures", ["transnormer(width=64)"])
+    assert added.contenders[0] == added.baseline == find("architectures", "llama")()
+    asked = Comparison("architectures", ["llama(width=64)"], baseline="transnormer")
+    assert asked.baseline == find("architectures", "transnormer")()
 
 
 def test_a_budget_in_calls_stops_at_the_call(tmp_path):

@@ -14,9 +14,8 @@ from trivium.compare._report.markup import (
     embedded,
     escape,
     join,
-    one_line,
-    printable,
 )
+from trivium.core.text import one_line, printable
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)

@@ -42,7 +42,7 @@ class Command:
     seeds: int = 3
     """Repeats with different draws; the same for all contenders."""
     baseline: str | None = None
-    """What every contender is set against; by default the kind's own."""
+    """What every contender is set against; by default the kind's own, with the settings it has among the contenders."""
     trials: int = 0
     """Tuning trials for each contender on the validation split, on shares of a second budget as large as the first."""
     training: str | None = None

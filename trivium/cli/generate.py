@@ -10,6 +10,7 @@ from trivium.cli._print import print_json
 from trivium.compare.contender import build, describe
 from trivium.core.meter import Meter
 from trivium.core.seeds import generator
+from trivium.core.text import printable
 from trivium.models.sources import load
 
 
@@ -73,5 +74,7 @@ class Command:
                 }
             )
         else:
-            print(shown.encode("utf-8", errors="backslashreplace").decode("utf-8"))
+            # A terminal would obey escape sequences that the model wrote; a file is to hold what it wrote.
+            raw = shown.encode("utf-8", errors="backslashreplace").decode("utf-8")
+            print(printable(shown) if sys.stdout.isatty() else raw)
         return 0

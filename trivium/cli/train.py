@@ -13,6 +13,7 @@ from trivium.compare.contender import build, describe
 from trivium.core.budget import Budget
 from trivium.core.progress import progress
 from trivium.core.protocols import LanguageModel
+from trivium.core.text import printable
 from trivium.data.batches import Batches
 from trivium.data.named import named
 from trivium.data.packing import tokenised
@@ -135,5 +136,5 @@ class Command:
         out.print(f"{result.steps} steps, loss {result.loss:.4g}, {figures}")
         out.print(f"{spent.tokens:.3g} tokens, {spent.flops:.3g} FLOPs, {spent.seconds:.0f} s", style="dim")
         if text:
-            out.print(f"[bold]{escape(self.sample or '')}[/bold]{escape(text)}")
+            out.print(f"[bold]{escape(self.sample or '')}[/bold]{escape(printable(text))}")
         out.print(f"model: {self.folder / 'model'}")

@@ -29,6 +29,7 @@ from trivium.compare.training import Training
 from trivium.compare.work import Record, Unit, repeated
 from trivium.core.budget import Budget
 from trivium.core.errors import RunMismatch, UnknownName, did_you_mean
+from trivium.core.method import card_of
 from trivium.core.progress import Bar, progress
 from trivium.core.provenance import environment, provenance
 
@@ -74,7 +75,7 @@ class Comparison:
     """What a contender may spend, per example or per training, as a Budget or as text; None takes the kind's own."""
     seeds: int | Sequence[int] = 3
     baseline: Any = None
-    """What every contender is set against; None takes the kind's own."""
+    """What every contender is set against; None takes the kind's own, with the settings it has among the contenders."""
     trials: int = 0
     """Tuning trials of each contender on the validation split; the first is the contender as given."""
     tune: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
@@ -88,8 +89,8 @@ class Comparison:
         hole = holes.hole(self.vary)
         if isinstance(self.contenders, str) or not self.contenders:
             raise ValueError(f"contenders must be a list of at least one method, got {self.contenders!r}")
-        baseline = _method(self.vary, hole.baseline if self.baseline is None else self.baseline)
         methods = [_method(self.vary, contender) for contender in self.contenders]
+        baseline = _baseline(self.vary, self.baseline, hole.baseline, methods)
         if text.describe(baseline) not in map(text.describe, methods):
             methods = [baseline, *methods]
         texts = [text.describe(method) for method in methods]
@@ -297,6 +298,14 @@ def _budget(kind: str, budget: Any, hole: holes.Hole) -> Budget:
         if budget.amount != int(budget.amount):
             raise ValueError(f"a budget in new_tokens must be a whole number, got {budget.amount}")
     return budget
+
+
+def _baseline(vary: str, given: Any, usual: str, methods: Sequence[Any]) -> Any:
+    """What was asked for, or else the first contender of the kind's usual method, or that method itself."""
+    if given is not None:
+        return _method(vary, given)
+    same = (method for method in methods if card_of(method).name == usual)
+    return next(same, None) or _method(vary, usual)
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

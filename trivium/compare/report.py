@@ -20,8 +20,9 @@ from rich.text import Text
 
 from trivium.compare._report import charts, columns, examples, sections, wording
 from trivium.compare._report.looks import looks, theme
-from trivium.compare._report.markup import Html, content_hash, element, embedded, one_line, printable
+from trivium.compare._report.markup import Html, content_hash, element, embedded
 from trivium.core import files
+from trivium.core.text import one_line, printable
 
 Report = Mapping[str, Any]
 

@@ -43,8 +43,12 @@ def _version(name: str) -> str | None:
         return None
 
 
+RECORDED = (":(exclude)claims/results", ":(exclude)benchmarks/results.json")
+
+
 def _commit() -> dict[str, Any] | None:
-    """Commit of the checkout this package runs from and whether it was clean; None outside one."""
+    """Commit of the checkout this package runs from and whether it was clean; None outside one. Results recorded there
+    do not count: one that was just written says nothing about the code behind the next."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -52,7 +56,8 @@ def _commit() -> dict[str, Any] | None:
         ask = lambda *words: subprocess.run(  # noqa: E731
             ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
         ).stdout.strip()
-        return {"id": ask("rev-parse", "HEAD"), "clean": not ask("status", "--porcelain", "--untracked-files=no")}
+        changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", *RECORDED)
+        return {"id": ask("rev-parse", "HEAD"), "clean": not changed}
     except (OSError, subprocess.SubprocessError):
         return None
 

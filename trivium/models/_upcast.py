@@ -5,6 +5,7 @@ after the other, so that a prompt takes six times as long as in float32. Here ea
 and dropped again: the sums are float32 as before, and no second copy of the weights is kept.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -61,7 +62,21 @@ class Wide:
         positions = given.numel() // layer.in_features
         if positions < LEAST or given.dtype != torch.bfloat16 or not suits(layer.weight):
             return linear(given, layer.weight, layer.bias)
-        wide, rows = given.float(), max(PIECE // layer.in_features, 1)
-        pieces = [linear(wide, part.float()) for part in layer.weight.split(rows)]
-        made = pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
-        return (made if layer.bias is None else made.add_(layer.bias)).to(torch.bfloat16)
+        wide, pieces = given.float(), layer.weight.split(max(PIECE // layer.in_features, 1))
+        made = [linear(wide, widened(piece)) for piece in pieces]
+        whole = made[0] if len(made) == 1 else torch.cat(made, -1)
+        return (whole if layer.bias is None else whole.add_(layer.bias)).to(torch.bfloat16)
+
+
+_room = threading.local()
+
+
+def widened(piece: Tensor) -> Tensor:
+    """The numbers in float32, in a place that is used over and over: to be given fresh memory by the system for each
+    costs more than the product. A compiler sees to its own memory."""
+    if torch.compiler.is_compiling():
+        return piece.float()
+    room = getattr(_room, "tensor", None)
+    if room is None or room.numel() < piece.numel():
+        room = _room.tensor = torch.empty(max(PIECE, piece.numel()))
+    return room[: piece.numel()].view(piece.shape).copy_(piece)

@@ -18,9 +18,10 @@ import vl_convert
 from trivium.compare._report import wording
 from trivium.compare._report.columns import held, titles
 from trivium.compare._report.looks import BAD, GOOD, INK, LINE, MUTED, PAPER, Look, looks
-from trivium.compare._report.markup import Html, one_line
+from trivium.compare._report.markup import Html
 from trivium.compare._report.placing import LETTER, Span, at_ends, beside_points, thinned
 from trivium.compare._report.wording import finite
+from trivium.core.text import one_line
 
 Report = Mapping[str, Any]
 Row = dict[str, Any]
