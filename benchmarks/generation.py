@@ -2,6 +2,11 @@
 bfloat16 and compiled bfloat16, and 32 rows of unequal length together.
 
 Both sides run the same module in the same process, greedily, to the same number of new tokens.
+
+What holds the 32 rows back (torch profiler, two cores with AVX2): four fifths of a step are products with the weights
+and a tenth is attention, the same kernels on both sides. What is saved is the common beginning of the prompts, which is
+passed once for all rows. In bfloat16 these processors have no instructions, so that most of the gain is that products
+with several positions are made in float32.
 """
 
 from collections.abc import Callable

@@ -3,6 +3,9 @@
 Both sides make the same number of AdamW steps on rows of the same shape, from the same initial weights, at the same
 constant rate, clipped alike, and must come to the same mean loss. Logging, saving and evaluation are off. A vocabulary
 of 8192 is what a model of this size is given in practice; bytes are the other end, where the loss costs nothing.
+
+What holds it back (torch profiler, two cores with AVX2): two thirds of a step are matrix products and an eighth is
+attention, the same kernels on both sides; all of the difference is made in the remaining fifth.
 """
 
 import tempfile

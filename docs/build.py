@@ -3,6 +3,7 @@
 Everything comes from docstrings, cards and recorded results; nothing is kept twice. Run by ``make docs`` before mkdocs.
 """
 
+import ast
 import html
 import json
 import shutil
@@ -259,8 +260,11 @@ def speed_page() -> str:
     results = json.loads(path.read_text(encoding="utf-8"))
     for group, found in results.items():
         made = found["provenance"]
+        about = ast.get_docstring(ast.parse((ROOT / "benchmarks" / f"{group}.py").read_text(encoding="utf-8"))) or ""
         rows += [
             f"## {group}",
+            "",
+            _prose(about),
             "",
             f"{made['made'][:10]}, {_cell(made['machine']['processor'])}, {made['machine']['threads']} threads",
             "",
