@@ -165,6 +165,11 @@ class LanguageModel(nn.Module, ABC):
         """Run layers ``start`` to ``stop`` (excluded) on the residual stream (batch, time, width). Needs 'layers'."""
         raise NotOffered("this model cannot run a range of its layers")
 
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """Logits (batch, time, vocab) of a residual stream (batch, time, width), as if its layer were the last one:
+        final norm and head. Needs 'layers'."""
+        raise NotOffered("this model cannot read out the middle of its layers")
+
     @abstractmethod
     def sites(self) -> tuple[str, ...]:
         """Names that ``capture`` and ``edit`` accept, such as 'blocks.3.attn.out'."""
@@ -228,6 +233,30 @@ class DraftSession(Protocol):
 
         ``contexts``: per row all committed tokens, the pending one last. A tree of one node means no proposal.
         """
+        ...
+
+
+@runtime_checkable
+class Observing(Protocol):
+    """A draft session that reads the target's hidden states. The decoder calls ``observe`` after the prompt and after
+    each pass; sessions without it cost nothing."""
+
+    reads_prompt: bool
+    """Whether all hidden states of the prompts are wanted, or those of their last tokens only."""
+
+    def observe(self, rows: Sequence[int], nodes: Sequence[Tensor], hidden: Sequence[Tensor]) -> None:
+        """Of each row that goes on: ``nodes`` (n,) of its last tree that were accepted, from the root down, and the
+        states (n, width) that entered the target's head there. After the prompt: its tokens, or the last of them."""
+        ...
+
+
+@runtime_checkable
+class Accompanying(Protocol):
+    """A draft session that works within the target's own pass, beside the trees that are verified there."""
+
+    def accompany(self, rows: Sequence[int], trees: Sequence[TokenTree], state: State) -> LMOutput:
+        """The pass over the trees of these rows, in place of the decoder's own. Logits and hidden are those of the
+        trees' nodes; the state may hold further slots behind them, which the decoder drops. Needs 'gather'."""
         ...
 
 

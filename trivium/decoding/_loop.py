@@ -1,7 +1,7 @@
 """What every decoder shares: checks before any work, prefill, rows that end one by one, and the plain loop."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,9 +95,11 @@ SAVED = 32
 """Positions that a pass over the common beginning of the prompts must save to be worth being made."""
 
 
-def prefill(model: LanguageModel, prompts: Prompts) -> LMOutput:
+def prefill(model: LanguageModel, prompts: Prompts, *, whole: bool = False) -> LMOutput:
     """The prompts are passed: state, and logits and hidden of each row's last token. What all rows begin with, such as
-    a system message, is passed once for all of them."""
+    a system message, is passed once for all of them. ``whole``: logits and hidden of every token, in one pass."""
+    if whole:
+        return model(prompts.ids, mask=prompts.mask, keep_state=True)
     shared = _common_beginning(prompts)
     if shared * (len(prompts.ids) - 1) < SAVED:
         return model(prompts.ids, mask=prompts.mask, keep_state=True, logits_to_keep=1)
@@ -214,8 +216,14 @@ def step_by_step(
     generator: torch.Generator,
     mask: Tensor | None = None,
     stop: Stop = Stop(),
+    read: Callable[[Tensor, Sequence[int]], Tensor] | None = None,
+    drawn: Callable[[Sequence[int], Tensor], None] | None = None,
 ) -> Generation:
-    """One token per pass and row, drawn from the pipeline's distribution by one uniform number each."""
+    """One token per pass and row, drawn from the pipeline's distribution by one uniform number each.
+
+    ``read``: what the pipeline gets in place of the model's logits (rows, vocab) of these rows. ``drawn``: told which
+    tokens (rows,) were drawn in them. Both are for decoders whose law is no function of the logits and the text alone.
+    """
     prompts = prepare(decoder, model, prompt, mask, limit, stop)
     pipeline.check(model.vocab_size)
     writer, streams, trace = Writer(len(prompt), limit, stop), Streams(generator, len(prompt)), Trace()
@@ -225,7 +233,9 @@ def step_by_step(
         trace.seconds["prefill"] = time.perf_counter() - started
         fed = list(writer.live)  # the rows of the state; finished ones stay until dropping them is worth the copy
         while True:
-            tokens, logprobs = _choose(pipeline, out.logits[:, -1], fed, writer, prompts, streams)
+            tokens, logprobs = _choose(pipeline, out.logits[:, -1], fed, writer, prompts, streams, read)
+            if drawn is not None:
+                drawn(fed, tokens)
             live = set(writer.live)
             for row, token, logprob in zip(fed, tokens.tolist(), logprobs.tolist(), strict=True):
                 if row in live:
@@ -245,19 +255,26 @@ def step_by_step(
 
 
 def _choose(
-    pipeline: Pipeline, logits: Tensor, fed: Sequence[int], writer: Writer, prompts: Prompts, streams: Streams
+    pipeline: Pipeline,
+    logits: Tensor,
+    fed: Sequence[int],
+    writer: Writer,
+    prompts: Prompts,
+    streams: Streams,
+    read: Callable[[Tensor, Sequence[int]], Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
     """(rows, vocab) -> tokens (rows,) and the model's own log-probabilities of them (rows,)."""
     lengths = [prompts.lengths[row] + len(writer.ids[row]) for row in fed]
     normaliser = checked_normaliser(logits, fed, lengths)
+    scores = logits if read is None else read(logits, fed)
     given: tuple = ()
     if not pipeline.untouched:
         rows = prompts.rows
         histories = [torch.cat([rows[row].cpu(), torch.tensor(writer.ids[row], dtype=torch.int64)]) for row in fed]
         given = (histories, [len(writer.ids[row]) for row in fed], writer.stop.tokens)
     if pipeline.greedy:
-        tokens = pipeline.penalised(logits, *given).argmax(-1)
+        tokens = pipeline.penalised(scores, *given).argmax(-1)
     else:
         points = torch.tensor([streams(row) if writer.room(row) else 0.0 for row in fed], dtype=torch.float64)
-        tokens = draw(pipeline.probabilities(logits, *given), points.to(logits.device))
+        tokens = draw(pipeline.probabilities(scores, *given), points.to(logits.device))
     return tokens, logits.gather(1, tokens[:, None])[:, 0].to(normaliser.dtype) - normaliser
