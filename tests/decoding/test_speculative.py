@@ -204,7 +204,7 @@ def test_unsuited_or_wrong_settings_are_refused_with_the_reason():
     with pytest.raises(ValueError, match="would make the output greedy"):
         Speculative(verifier="greedy", of=Sampling())
     with pytest.raises(ValueError, match="verifier must be one of"):
-        Speculative(verifier="typical")
+        Speculative(verifier="best")
     with pytest.raises(TypeError, match="contrastive_search"):
         Speculative(of=ContrastiveSearch())
     assert Speculative().lossless
