@@ -31,13 +31,13 @@ from torch import Tensor
 from trivium.core.capabilities import require_offers
 from trivium.core.method import card_of, find, method
 from trivium.core.nouns import Generation, Stop, Trace
-from trivium.core.protocols import Drafter, LanguageModel, State
+from trivium.core.protocols import Accompanying, Drafter, LanguageModel, Observing, State
 from trivium.core.tree import TokenTree
 from trivium.decoding._loop import Prompts, Streams, Writer, checked_normaliser, prefill, prepare
 from trivium.decoding._pipeline import Pipeline
 from trivium.decoding._sampler import Sampler
 from trivium.decoding._trees import NodeLaws, is_chain, pack, shared_work
-from trivium.decoding._verify import VERIFIERS, Careless, Verifier, check_suited
+from trivium.decoding._verify import VERIFIERS, Careless, Typical, Verifier, check_suited
 from trivium.decoding.greedy import Greedy
 
 
@@ -54,8 +54,9 @@ class Speculative:
 
     drafter: Drafter = field(default_factory=lambda: find("drafting", "prompt_lookup")(), metadata={"kind": "drafting"})  # noqa: PLW0108
     """Proposes a tree of tokens for each row."""
-    verifier: str | Verifier = "match"
-    """'match' for any drafter, 'rejection' for independent draws, 'greedy' for temperature 0; or one of your own."""
+    verifier: str | Typical | Verifier = "match"
+    """'match' for any drafter, 'rejection' for independent draws, 'recursive' for draws without replacement, 'greedy' for
+    temperature 0; lossy: 'typical' or typical(eps=0.09, delta=0.3); or one of your own."""
     of: Sampler = field(default_factory=Greedy, metadata={"kind": "decoding"})
     """The plain decoder to speed up: greedy, sampling, top_k, top_p or min_p."""
 
@@ -131,14 +132,22 @@ class _Run:
 
     def run(self, drafter: Drafter) -> Generation:
         clock = _Clock(self.trace)
-        out = prefill(self.model, self.prompts)
+        session = drafter.start(self.model, generator=self.generator, logits=self._draft_logits)
+        observing = session if isinstance(session, Observing) else None
+        accompanying = session if isinstance(session, Accompanying) else None
+        clock.lap("draft")
+        out = prefill(self.model, self.prompts, whole=observing is not None and observing.reads_prompt)
         state = out.state
         assert state is not None
         roots = [TokenTree(self.context(row)[-1:], torch.tensor([-1])) for row in self.fed]
-        self._verify(roots, out.logits, [len(self.context(row)) - 1 for row in self.fed])
+        self._verify(roots, out.logits[:, -1:], [len(self.context(row)) - 1 for row in self.fed])
+        if observing is not None:
+            read = torch.ones(out.hidden.shape[:2], dtype=torch.bool)
+            if observing.reads_prompt and self.prompts.mask is not None:
+                read = self.prompts.mask.cpu()
+            self._tell(observing, read, out.hidden)
         clock.lap("prefill")
         del out
-        session = drafter.start(self.model, generator=self.generator, logits=self._draft_logits)
         while self.writer.live:
             state = self._drop_finished(state)
             live = set(self.writer.live)
@@ -148,22 +157,37 @@ class _Run:
             trees = [_within(proposed[row], room[row]) for row in self.fed]
             self._check(trees)
             clock.lap("draft")
-            out = self.model(**pack(trees, state, self.model.device), state=state, keep_state=True)
-            logits, longer = out.logits, out.state
+            if accompanying is not None:
+                out = accompanying.accompany(self.fed, trees, state)
+            else:
+                out = self.model(**pack(trees, state, self.model.device), state=state, keep_state=True)
+            logits, hidden, longer = out.logits, out.hidden, out.state
             assert longer is not None
             del out
             kept, counts = self._verify(trees, logits, [self.lengths[row] - 1 for row in self.fed])
-            state = self._keep(state, longer, kept)
+            if observing is not None:
+                self._tell(observing, kept, hidden)
+            beside = longer.slots - state.slots - kept.shape[1]
+            state = self._keep(state, longer, torch.nn.functional.pad(kept, (0, beside)) if beside else kept)
             del longer  # a longer state that is still held would force a copy of the cache
             self.trace.note(
                 rows=len(live),
                 drafted=sum(len(proposed[row]) - 1 for row in live),
-                target_positions=sum(len(tree) for tree in trees),
+                target_positions=sum(len(tree) for tree in trees) + beside * len(trees),
                 draft_positions=getattr(session, "positions", 0) - before,
                 **counts,
             )
             clock.lap("verify")
         return self.writer.generation(self.model, self.trace, drafts=True)
+
+    def _tell(self, session: Observing, kept: Tensor, hidden: Tensor) -> None:
+        """Show the session the hidden states (rows, nodes, width) of what was kept of the rows that go on."""
+        live = set(self.writer.live)
+        ats = [at for at, row in enumerate(self.fed) if row in live]
+        if ats:
+            nodes = [kept[at].nonzero()[:, 0] for at in ats]
+            states = [hidden[at, of.to(hidden.device)] for at, of in zip(ats, nodes, strict=True)]
+            session.observe([self.fed[at] for at in ats], nodes, states)
 
     def _verify(
         self, trees: Sequence[TokenTree], logits: Tensor, before: Sequence[int]
