@@ -5,6 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
@@ -13,6 +15,7 @@ from transformers import (
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from trivium.decoding._pipeline import Pipeline, draw, keep_top_k, keep_top_p, keep_top_p_reference, top_ids
@@ -26,7 +29,7 @@ def random_logits(rows=3, vocab=50, seed=0):
 def test_all_steps_together_equal_transformers(seed):
     logits, history = random_logits(seed=seed), torch.tensor([[4, 7, 9, 7], [1, 2, 3, 9], [8, 7, 8, 7]])
     stop, new = 11, 2
-    pipeline = Pipeline(0.8, 20, 0.9, 0.05, 1.3, ((5,), (7, 12), (9, 7, 30)), 3)
+    pipeline = Pipeline(0.8, 20, 0.9, 0.05, 1.3, ((5,), (7, 12), (9, 7, 30)), 3, 0.8, 0.06, 0.15)
     theirs = LogitsProcessorList(
         [
             RepetitionPenaltyLogitsProcessor(1.3),
@@ -36,16 +39,40 @@ def test_all_steps_together_equal_transformers(seed):
             TopKLogitsWarper(20),
             TopPLogitsWarper(0.9),
             MinPLogitsWarper(0.05),
+            TypicalLogitsWarper(0.8),
+            EpsilonLogitsWarper(0.06),
+            EtaLogitsWarper(0.15),
         ]
     )(history, logits.clone())
     ours = pipeline.probabilities(logits, list(history), [new] * 3, [stop])
     torch.testing.assert_close(ours, theirs.softmax(-1), atol=1e-12, rtol=0)
 
 
+class Alternating:
+    """Even and odd tokens take turns, an even one first."""
+
+    def check(self, vocab_size):
+        if vocab_size < 2:
+            raise ValueError("the vocabulary has no odd token")
+
+    def allowed(self, text, vocab_size):
+        return torch.arange(vocab_size) % 2 == len(text) % 2
+
+
+def test_a_constraint_sees_the_new_tokens_of_its_own_row():
+    histories = [torch.tensor([3, 1, 4]), torch.tensor([3, 1, 4])]
+    probs = Pipeline(constraint=Alternating()).probabilities(torch.zeros(2, 4), histories, [0, 1])
+    assert probs.tolist() == [[0.5, 0.0, 0.5, 0.0], [0.0, 0.5, 0.0, 0.5]]
+    with pytest.raises(ValueError, match="no odd token"):
+        Pipeline(constraint=Alternating()).check(1)
+    with pytest.raises(ValueError, match="leave no token"):
+        Pipeline(constraint=Alternating(), bad_words=((0,),)).probabilities(torch.zeros(1, 2), [torch.tensor([0])], [0])
+
+
 def test_every_setting_changes_something_and_its_limit_nothing():
     logits, history, given_ = random_logits(), [torch.arange(40, 50)] * 3, ([0, 0, 0], [3])
     plain = Pipeline().probabilities(logits, history, *given_)
-    off = Pipeline(1.0, 50, 1.0, 0.0, 1.0, (), 0)
+    off = Pipeline(1.0, 50, 1.0, 0.0, 1.0, (), 0, 1.0, 0.0, 0.0)
     torch.testing.assert_close(off.probabilities(logits, history, *given_), plain, atol=0, rtol=0)
     for on in (
         Pipeline(temperature=0.5),
@@ -55,6 +82,10 @@ def test_every_setting_changes_something_and_its_limit_nothing():
         Pipeline(repetition_penalty=2.0),
         Pipeline(bad_words=((7,),)),
         Pipeline(min_length=1),
+        Pipeline(typical_p=0.5),
+        Pipeline(epsilon=0.1),
+        Pipeline(eta=0.1),
+        Pipeline(constraint=Alternating()),
     ):
         assert not torch.equal(on.probabilities(logits, history, *given_), plain), on
 
@@ -108,6 +139,9 @@ def test_a_draw_is_the_inverse_of_the_cumulative_distribution():
         ({"min_p": -0.1}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"min_length": -1}, "min_length"),
+        ({"typical_p": 0.0}, "typical_p"),
+        ({"epsilon": -0.1}, "epsilon"),
+        ({"eta": 1.0}, "eta"),
         ({"bad_words": ((),)}, "bad word"),
     ],
 )

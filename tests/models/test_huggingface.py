@@ -346,6 +346,17 @@ def test_embed_layers_norm_head_is_the_model():
     torch.testing.assert_close(logits, llama(ids).logits, **CLOSE)
 
 
+@pytest.mark.parametrize("family", ATTENTION_FAMILIES)
+def test_the_last_layer_read_out_is_the_model(family):
+    adapter, ids = model(family), tokens(2, 7)
+    with adapter.capture(f"blocks.{adapter.depth - 1}.in") as seen:
+        logits = adapter(ids).logits
+    last = adapter.layers(adapter.depth - 1, adapter.depth, seen[f"blocks.{adapter.depth - 1}.in"])
+    torch.testing.assert_close(adapter.read_out(last), logits, **CLOSE)
+    with pytest.raises(NotOffered, match="read out"):
+        model("mamba").read_out(last)
+
+
 def test_layers_leave_the_model_as_it_was():
     llama = model("llama")
     ids = tokens(1, 5)

@@ -1,13 +1,15 @@
 """The logits pipeline: from a model's logits to the distribution that tokens are drawn from.
 
-The order is fixed, and is the one that transformers applies: repetition penalty, bad words, minimum length,
-temperature, top-k, top-p, min-p. Each cut sees what the earlier ones left, renormalised. Temperature 0 stands for the
-point mass on the likeliest token, ties going to the lowest id. Rows are independent, and each has its own history, so
-that every node of a draft tree is treated as if its path had been committed.
+The order is fixed, and is the one that transformers applies: repetition penalty, bad words, minimum length, the
+constraint, temperature, top-k, top-p, min-p, typical, epsilon, eta. Each cut sees what the earlier ones left,
+renormalised. Temperature 0 stands for the point mass on the likeliest token, ties going to the lowest id. Rows are
+independent, and each has its own history, so that every node of a draft tree is treated as if its path had been
+committed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -55,6 +57,39 @@ def keep_min_p(logits: Float[Tensor, "rows vocab"], floor: float) -> Bool[Tensor
     return probs >= floor * probs.amax(-1, keepdim=True)
 
 
+def keep_typical(logits: Float[Tensor, "rows vocab"], mass: float) -> Bool[Tensor, "rows vocab"]:
+    """Marks the smallest set of tokens of probability ``mass`` whose surprise is nearest to the expected one, the
+    entropy; among equals the lowest ids."""
+    logp = logits.log_softmax(-1)
+    probs = logp.exp()
+    if mass >= 1.0:
+        return probs > 0
+    distance = (probs.xlogy(probs).sum(-1, keepdim=True) - logp).abs()  # |-log p - entropy|
+    order = distance.argsort(dim=-1, stable=True)
+    ordered = probs.gather(-1, order).double()
+    return torch.zeros_like(probs, dtype=torch.bool).scatter(-1, order, ordered.cumsum(-1) - ordered < mass)
+
+
+def keep_above(
+    probs: Float[Tensor, "rows vocab"], least: float | Float[Tensor, "rows 1"]
+) -> Bool[Tensor, "rows vocab"]:
+    """Marks the tokens of probability at least ``least``, and always the likeliest; among equals the lowest id."""
+    best = probs.argmax(-1, keepdim=True)
+    return (probs >= least).scatter(-1, best, True)
+
+
+def keep_epsilon(logits: Float[Tensor, "rows vocab"], epsilon: float) -> Bool[Tensor, "rows vocab"]:
+    """Marks the tokens of probability at least ``epsilon``, and the likeliest."""
+    return keep_above(logits.softmax(-1), epsilon)
+
+
+def keep_eta(logits: Float[Tensor, "rows vocab"], epsilon: float) -> Bool[Tensor, "rows vocab"]:
+    """Marks the tokens of probability at least ``min(epsilon, sqrt(epsilon) exp(-entropy))``, and the likeliest."""
+    probs = logits.softmax(-1)
+    entropy = -probs.xlogy(probs).sum(-1, keepdim=True)
+    return keep_above(probs, (epsilon**0.5 * (-entropy).exp()).clamp(max=epsilon))
+
+
 def top_ids(scores: Float[Tensor, "rows vocab"], k: int) -> Int[Tensor, "rows k"]:
     """The k largest of each row, largest first; among equals the lowest ids first."""
     ids = keep_top_k(scores, k).nonzero()[:, 1].view(-1, k)
@@ -72,6 +107,18 @@ def draw(probs: Float[Tensor, "rows vocab"], points: Float[Tensor, " rows"]) -> 
     return tokens
 
 
+class Constraint(Protocol):
+    """Which tokens may follow a text, by a rule on its new tokens alone."""
+
+    def check(self, vocab_size: int) -> None:
+        """Raise ValueError where the rule does not fit the vocabulary."""
+        ...
+
+    def allowed(self, text: Sequence[int], vocab_size: int) -> Tensor:
+        """(vocab,) bool on the CPU: what may follow these new tokens."""
+        ...
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """What is done to the logits before a token is drawn."""
@@ -87,6 +134,10 @@ class Pipeline:
     """Token sequences that never appear."""
     min_length: int = 0
     """New tokens before a stop token may appear."""
+    typical_p: float | None = None
+    epsilon: float | None = None
+    eta: float | None = None
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -97,6 +148,12 @@ class Pipeline:
             raise ValueError(f"top_p is a probability above 0 and at most 1, got {self.top_p}")
         if self.min_p is not None and not 0 <= self.min_p <= 1:
             raise ValueError(f"min_p is a fraction of the top probability, so 0 to 1; got {self.min_p}")
+        if self.typical_p is not None and not 0 < self.typical_p <= 1:
+            raise ValueError(f"typical_p is a probability above 0 and at most 1, got {self.typical_p}")
+        if self.epsilon is not None and not 0 <= self.epsilon < 1:
+            raise ValueError(f"epsilon is the least probability kept, so at least 0 and below 1; got {self.epsilon}")
+        if self.eta is not None and not 0 <= self.eta < 1:
+            raise ValueError(f"eta is the least probability kept, so at least 0 and below 1; got {self.eta}")
         if not 0 < self.repetition_penalty < float("inf"):
             raise ValueError(f"repetition_penalty must be positive and finite, got {self.repetition_penalty}; 1 is off")
         if self.min_length < 0:
@@ -113,7 +170,8 @@ class Pipeline:
     @property
     def untouched(self) -> bool:
         """Whether the likeliest token is the model's own whatever came before."""
-        return self.repetition_penalty == 1 and not self.bad_words and not self.min_length
+        usual = self.repetition_penalty == 1 and self.constraint is None
+        return usual and not self.bad_words and not self.min_length
 
     def check(self, vocab_size: int) -> None:
         """Raise ValueError where a setting does not fit the vocabulary."""
@@ -122,6 +180,8 @@ class Pipeline:
         beyond = [token for word in self.bad_words for token in word if token >= vocab_size]
         if beyond:
             raise ValueError(f"bad word token {beyond[0]} is outside the vocabulary of {vocab_size}")
+        if self.constraint is not None:
+            self.constraint.check(vocab_size)
 
     def penalised(
         self,
@@ -149,8 +209,11 @@ class Pipeline:
                     logits[row, word[-1]] = _NEVER
             if stops and generated[row] < self.min_length:
                 logits[row, list(stops)] = _NEVER
+            if self.constraint is not None:
+                text = history[len(history) - generated[row] :].tolist()
+                logits[row].masked_fill_(~self.constraint.allowed(text, logits.shape[-1]).to(logits.device), _NEVER)
         if (logits.amax(-1) == _NEVER).any():
-            raise ValueError("bad_words and min_length leave no token that may follow; allow at least one")
+            raise ValueError("bad_words, min_length and the constraint leave no token that may follow; allow one")
         return logits
 
     def shaped(self, logits: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows vocab"]:
@@ -166,6 +229,12 @@ class Pipeline:
             logits = logits.masked_fill(~keep_top_p(logits, self.top_p), _NEVER)
         if self.min_p is not None:
             logits = logits.masked_fill(~keep_min_p(logits, self.min_p), _NEVER)
+        if self.typical_p is not None:
+            logits = logits.masked_fill(~keep_typical(logits, self.typical_p), _NEVER)
+        if self.epsilon is not None:
+            logits = logits.masked_fill(~keep_epsilon(logits, self.epsilon), _NEVER)
+        if self.eta is not None:
+            logits = logits.masked_fill(~keep_eta(logits, self.eta), _NEVER)
         return logits
 
     def logits(

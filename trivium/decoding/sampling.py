@@ -12,9 +12,10 @@ Cost
     One model call per new token; O(vocab) on top, and a partial sort where top_p is set.
 Caveats
     This is the composable sampler: all settings may be combined, and act in the order repetition penalty, bad words,
-    minimum length, temperature, top-k, top-p, min-p, as in transformers. Temperature 0 is greedy decoding under the
-    other settings. The repetition penalty counts the prompt, as in transformers and unlike CTRL, where it counts
-    generated tokens. Each row draws from its own stream: its tokens do not depend on its neighbours in the batch.
+    minimum length, temperature, top-k, top-p, min-p, typical, epsilon, eta, as in transformers. Temperature 0 is greedy
+    decoding under the other settings. The repetition penalty counts the prompt, as in transformers and unlike CTRL,
+    where it counts generated tokens. Each row draws from its own stream: its tokens do not depend on its neighbours in
+    the batch.
 """
 
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ class Sampling(Sampler):
     """Token sequences that never appear."""
     min_length: int = 0
     """New tokens before a stop token may appear."""
+    typical_p: float | None = None
+    """Keep the smallest set of this probability whose surprise is nearest to the entropy."""
+    epsilon: float | None = None
+    """Keep tokens of at least this probability."""
+    eta: float | None = None
+    """The same, with a threshold that falls where the distribution is wide."""
 
     def __post_init__(self) -> None:
         _ = self.pipeline  # which checks every field
@@ -57,4 +64,7 @@ class Sampling(Sampler):
             repetition_penalty=self.repetition_penalty,
             bad_words=self.bad_words,
             min_length=self.min_length,
+            typical_p=self.typical_p,
+            epsilon=self.epsilon,
+            eta=self.eta,
         )

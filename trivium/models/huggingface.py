@@ -288,6 +288,13 @@ class HuggingFaceModel(Sited, LanguageModel):
             self.parts.base(**arguments)
         return reached[0]
 
+    def read_out(self, hidden: Tensor) -> Tensor:
+        if "layers" in self.refused:
+            raise NotOffered(f"this model cannot read out the middle of its layers: {self.refused['layers']}")
+        if not self.split or self.parts.norm is None:
+            raise NotOffered("this model's logits are more than its final norm and head applied to its last layer")
+        return self.parts.head(self.parts.norm(hidden))
+
     @contextmanager
     def _only(self, start: int, stop: int, hidden: Tensor) -> Iterator[list[Tensor]]:
         """Within the block the blocks outside the range pass on what they are given, and the first inside it reads

@@ -366,6 +366,9 @@ class Skeleton(Sited, LanguageModel):
             hidden, _ = self.blocks[layer](hidden, ctx)
         return hidden
 
+    def read_out(self, hidden: Tensor) -> Tensor:
+        return self.head(self.norm(hidden))
+
     def state_bytes(self, length: int) -> int:
         """Declared bytes of the state of one row of so many tokens."""
         return sum(mixer.state_bytes(length, self.dtype) for mixer in self._mixers)
