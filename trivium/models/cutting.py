@@ -1,0 +1,53 @@
+"""Shorter models cut out of pretrained ones: the same parts, fewer blocks."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from trivium.core.errors import NotOffered
+from trivium.core.protocols import LanguageModel
+from trivium.models.huggingface import HuggingFaceModel, wrap
+
+
+def spread(depth: int, layers: int) -> tuple[int, ...]:
+    """So many of ``depth`` blocks, as evenly spaced as they come, the first and the last among them."""
+    if not 1 <= layers <= depth:
+        raise ValueError(f"layers must be 1 to the {depth} that the model has, got {layers}")
+    if layers == 1:
+        return (0,)
+    return tuple(round(index * (depth - 1) / (layers - 1)) for index in range(layers))
+
+
+def cut(model: LanguageModel, keep: Sequence[int]) -> HuggingFaceModel:
+    """A model of its own with the blocks ``keep`` of a pretrained one, which is not touched.
+
+    Raises NotOffered for what is no Hugging Face model, ValueError for blocks that are not there or out of order.
+    """
+    if not isinstance(model, HuggingFaceModel):
+        raise NotOffered(f"layers are cut out of pretrained models; {type(model).__name__} is a native one: train it")
+    depth, keep = model.depth, list(keep)
+    if not keep or sorted(set(keep)) != keep or keep[0] < 0 or keep[-1] >= depth:
+        raise ValueError(f"keep must name some of the blocks 0 to {depth - 1}, each once and in order; got {keep}")
+    blocks = model.parts.blocks
+    dropped = {id(block): nn.Identity() for at, block in enumerate(blocks) if at not in keep}
+    short = copy.deepcopy(model.inner, dict(dropped))  # what is dropped is not copied
+    inner = next(part for part in short.modules() if isinstance(part, nn.ModuleList) and len(part) == depth)
+    kept = [inner[at] for at in keep]
+    holder, name = next(
+        (part, name) for part in short.modules() for name, value in part.named_children() if value is inner
+    )
+    setattr(holder, name, nn.ModuleList(kept))
+    for new, block in enumerate(kept):
+        for part in block.modules():
+            if isinstance(getattr(part, "layer_idx", None), int):
+                part.layer_idx = new  # type: ignore[assignment]
+    configs: dict[int, Any] = {id(part.config): part.config for part in short.modules() if hasattr(part, "config")}
+    for config in (*configs.values(), short.config.get_text_config()):
+        for field, value in list(vars(config).items()):
+            if isinstance(value, list) and len(value) == depth:  # a fact per layer
+                setattr(config, field, [value[at] for at in keep])
+        if getattr(config, "num_hidden_layers", None) == depth:
+            config.num_hidden_layers = len(keep)
+    return wrap(short)
