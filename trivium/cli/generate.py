@@ -51,7 +51,7 @@ class Command:
         system = load(self.model, dtype=self.dtype, compile=self.compile)
         prompt = system.prompt(system.chat(text) if self.chat else text)
         with Meter() as meter:
-            made = decoder(
+            made = system.fit(decoder)(
                 system.model,
                 prompt,
                 limit=self.limit,

@@ -109,7 +109,7 @@ def decode(
     stop = system.stop if getattr(task, "stop_early", False) else Stop()
     before = meter.Meter(who="this decoder")
     with before:
-        made = decoder(system.model, prompt, limit=new_tokens(task, budget), generator=generator, stop=stop)
+        made = system.fit(decoder)(system.model, prompt, limit=new_tokens(task, budget), generator=generator, stop=stop)
     unseen = int(made.lengths.sum()) - before.spent.new_tokens
     if unseen > 0:  # a decoder of one's own that does not report what it writes
         meter.spend(new_tokens=unseen)

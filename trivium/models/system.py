@@ -1,11 +1,14 @@
 """A system: a model together with the tokenizer whose ids it speaks."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trivium.core import seeds
+from trivium.core.method import card_of
 from trivium.core.nouns import Stop
 from trivium.core.protocols import Decoder, LanguageModel, Tokenizer
 from trivium.tokenization.huggingface import HuggingFaceTokenizer
@@ -53,11 +56,21 @@ class System:
         """The text as a user's message in the model's chat template; unchanged where there is none."""
         return self.tokenizer.chat(text) if isinstance(self.tokenizer, HuggingFaceTokenizer) else text
 
+    def fit(self, method: Any) -> Any:
+        """The method, with this system's tokenizer wherever it, or a method inside it, asks for one and has none."""
+        if dataclasses.is_dataclass(method) and not isinstance(method, type):
+            parts = {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.init}
+            inner = {name: self.fit(part) for name, part in parts.items() if card_of(part).kind}
+            if any(inner[name] is not parts[name] for name in inner):
+                method = dataclasses.replace(method, **inner)  # type: ignore[type-var]
+        fitted = getattr(method, "fitted", None)
+        return method if fitted is None else fitted(self.tokenizer)
+
     def write(self, text: str, decoder: Decoder, *, limit: int, seed: int = 0) -> str:
         """What the model writes after the text, at most ``limit`` tokens."""
         generator = seeds.generator(seed, "write", device=self.model.device)
         with torch.no_grad():
-            made = decoder(self.model, self.prompt(text), limit=limit, generator=generator, stop=self.stop)
+            made = self.fit(decoder)(self.model, self.prompt(text), limit=limit, generator=generator, stop=self.stop)
         return self.tokenizer.decode(made.row(0).tolist())
 
 
