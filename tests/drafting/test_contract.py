@@ -6,6 +6,7 @@ import torch
 from tests.decoding.models import tiny
 from tests.families import VOCAB
 from trivium.core.method import find, names
+from trivium.core.protocols import Accompanying, Observing
 from trivium.core.tree import TokenTree
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
@@ -17,7 +18,32 @@ PROMPT = torch.tensor([[1, 5, 6, 7, 5, 6, 7, 5, 6], [9, 9, 3, 4, 3, 4, 3, 4, 3]]
 
 def begin(name, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return find("drafting", name)().start(tiny(), generator=generator, logits=lambda logits, histories: logits)
+    session = find("drafting", name)().start(tiny(), generator=generator, logits=lambda logits, histories: logits)
+    return Shown(session, tiny()) if isinstance(session, Observing) else session
+
+
+class Shown:
+    """Does for one session what a decoder does: shows it the target's states of what was committed since."""
+
+    def __init__(self, session, model):
+        self.session, self.model, self.told = session, model, {}
+
+    @torch.no_grad()
+    def propose(self, contexts, room):
+        for row, context in enumerate(contexts):
+            fed, new = context[None, :-1], self.told.get(row, 0)
+            if new == fed.shape[1]:
+                continue
+            hidden = self.model(fed).hidden[0]
+            if isinstance(self.session, Accompanying):
+                state = self.model(fed[:, :-1], keep_state=True).state
+                self.session.accompany([row], [TokenTree.chain(int(fed[0, -1]))], state)
+                new = len(hidden) - 1
+            elif new == 0 and not self.session.reads_prompt:
+                new = len(hidden) - 1
+            self.session.observe([row], [torch.arange(len(hidden) - new)], [hidden[new:]])
+            self.told[row] = len(hidden)
+        return self.session.propose(contexts, room)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,263 @@
+"""What drafters with trained parts share: their folder, the model that they belong to, and how they are shaped.
+
+A folder holds ``card.json`` and ``draft.safetensors``. The card names the method, the version of this layout, the
+module that the tensors fill, the base model by a hash of its weights, and how often each rank was right at each depth.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from trivium.core import files
+from trivium.core.errors import BrokenModel, NotFinite
+from trivium.core.method import card_of
+from trivium.core.protocols import LanguageModel
+from trivium.core.provenance import provenance
+from trivium.core.tree import Draw
+from trivium.drafting._shape import TOP, Shape, guessed
+
+FORMAT = 1
+CARD, WEIGHTS = "card.json", "draft.safetensors"
+
+_hashes: WeakKeyDictionary[LanguageModel, str] = WeakKeyDictionary()
+
+
+def fingerprint(model: LanguageModel) -> str:
+    """SHA-256 over names and values of all weights, the values rounded to bfloat16: a model that is loaded in another
+    number format stays the same model."""
+    if model not in _hashes:
+        digest = sha256()
+        for name, weight in model.named_parameters():
+            digest.update(f"{name} {tuple(weight.shape)}\n".encode())
+            digest.update(weight.detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy().tobytes())
+        _hashes[model] = digest.hexdigest()
+    return _hashes[model]
+
+
+class Module(nn.Module):
+    """The trained part of a drafter."""
+
+    offers: frozenset[str] = frozenset()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+
+class Trained(ABC):
+    """A drafter with a trained module. Its fields hold the recipe of a new module; one that is read from a folder is of
+    the recipe that the folder's card says."""
+
+    folder: str | None
+    nodes: int
+    tree: tuple[tuple[int, ...], ...]
+
+    module_fields: tuple[str, ...] = ()
+    """The fields that decide which tensors there are."""
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Tokens ahead that the module can guess."""
+
+    @abstractmethod
+    def build(self, model: LanguageModel, *, seed: int = 0) -> Module:
+        """A new module for this target, in float32, or float64 where the target is."""
+
+    def check(self) -> None:
+        """What every such drafter checks when it is made."""
+        if self.nodes < 2:
+            raise ValueError(f"nodes counts the pending token too, so at least 2 to draft anything; got {self.nodes}")
+        shape = Shape(self.tree)
+        if self.folder is None and shape.depth > self.depth:
+            raise ValueError(f"the tree is {shape.depth} deep, but only {self.depth} tokens are guessed ahead")
+
+    @property
+    def draws(self) -> Draw:
+        return "deterministic"
+
+    @property
+    def card(self) -> dict[str, Any] | None:
+        """What the folder says; None for a drafter without one."""
+        return None if self.folder is None else _read_card(Path(self.folder), card_of(self).path)
+
+    @property
+    def resolved(self) -> Self:
+        """With the recipe of the module that stands in the folder."""
+        card = self.card
+        return self if card is None else replace(self, **_values(card["module"]))  # type: ignore[type-var]
+
+    @property
+    def shape(self) -> Shape:
+        """The tree: the given one, or the best of so many nodes by the measured accuracies."""
+        own, card = self.resolved, self.card
+        if self.tree:
+            if (deepest := Shape(self.tree).depth) > own.depth:
+                raise ValueError(f"the tree is {deepest} deep, but {self.folder} guesses {own.depth} tokens ahead")
+            return Shape(self.tree)
+        return Shape.best(guessed(own.depth) if card is None else card["accuracy"], self.nodes)
+
+    @property
+    def branches(self) -> bool:
+        """Whether trees with siblings may come."""
+        return self.shape.branches
+
+    def opened(self, model: LanguageModel) -> Any:
+        """The module for this target, in its number format and on its device: from the folder, or a new one.
+
+        Raises ValueError for a folder that was trained for another model, BrokenModel for a damaged one, and NotFinite
+        for numbers that are none.
+        """
+        if self.folder is None:
+            return self.build(model).to(model.device, model.dtype).eval()
+        folder, card = Path(self.folder), self.card
+        assert card is not None
+        base, name = card["base"], card_of(self).name
+        if (base["width"], base["vocab_size"]) != (model.width, model.vocab_size):
+            raise ValueError(
+                f"{folder} was trained for {base['name']} of width {base['width']} and {base['vocab_size']} tokens, "
+                f"but this target has width {model.width} and {model.vocab_size} tokens. {_way_out(name)}"
+            )
+        if base["sha256"] != fingerprint(model):
+            raise ValueError(
+                f"{folder} was trained for {base['name']} with weights {base['sha256'][:12]}; those of this target are "
+                f"{fingerprint(model)[:12]}. {_way_out(name)}"
+            )
+        module = self.resolved.build(model)
+        path = folder / WEIGHTS
+        _fill(module, _read_weights(str(path), path.stat().st_mtime_ns if path.exists() else 0), path)
+        return module.to(model.device, model.dtype).eval()
+
+    def save(
+        self,
+        module: nn.Module,
+        folder: str | Path,
+        model: LanguageModel,
+        *,
+        base: str,
+        accuracy: Sequence[Sequence[float]],
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Write tensors and card, the card last: without it there is no drafter, with it there is a whole one."""
+        folder = Path(folder)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+        card = {
+            "format": FORMAT,
+            "method": card_of(self).path,
+            "base": {
+                "name": base,
+                "sha256": fingerprint(model),
+                "width": model.width,
+                "vocab_size": model.vocab_size,
+            },
+            "module": {name: getattr(self, name) for name in self.module_fields},
+            "accuracy": [[round(float(rate), 6) for rate in row] for row in accuracy],
+            **facts,
+            "provenance": provenance(),
+        }
+        with files.written(folder / WEIGHTS) as part:
+            save_file(tensors, part)
+        files.write(folder / CARD, json.dumps(card, indent=1) + "\n")
+
+
+def _way_out(name: str) -> str:
+    return f"Train one for it: trivium draft train {name} --model MODEL --folder FOLDER"
+
+
+def _values(module: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's lists are our tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in module.items()}
+
+
+def _read_card(folder: Path, method: str) -> dict[str, Any]:
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BrokenModel(
+            f"{path} is missing; {folder} should be what `trivium draft train {method.split('/')[1]} --folder` wrote"
+        ) from None
+    except ValueError as error:
+        raise BrokenModel(f"{path} is no valid JSON ({error}); train again or copy the file anew") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        said = card.get("format") if isinstance(card, dict) else type(card).__name__
+        raise BrokenModel(f"{path} has format {said!r}, this version reads {FORMAT}; train the drafter again")
+    if card.get("method") != method:
+        raise ValueError(f"{folder} holds a {card.get('method')!r} drafter, not {method!r}")
+    lacking = {"base", "module", "accuracy"} - card.keys()
+    if lacking:
+        raise BrokenModel(f"{path} lacks {', '.join(sorted(lacking))}; train the drafter again")
+    if not all(len(row) <= TOP and all(0 <= rate <= 1 for rate in row) for row in card["accuracy"]):
+        raise BrokenModel(f"{path}: accuracies are at most {TOP} shares from 0 to 1 for each depth")
+    return card
+
+
+@lru_cache(maxsize=4)
+def _read_weights(path: str, changed: int) -> dict[str, Tensor]:
+    """The tensors of a file, read once as long as it does not change; and checked."""
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise BrokenModel(f"{path} is missing; a drafter's folder holds {CARD} and {WEIGHTS}") from None
+    except SafetensorError as error:
+        raise BrokenModel(f"{path} is truncated or damaged ({error}); copy the file anew") from error
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise NotFinite(f"{path}: tensor {name!r} holds NaN or infinity; its training diverged, train it again")
+    return tensors
+
+
+@torch.no_grad()
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    wanted = module.state_dict()
+    for name in wanted.keys() ^ tensors.keys():
+        raise BrokenModel(f"{path} {'lacks' if name in wanted else 'has an unknown'} tensor {name!r}")
+    for name, tensor in wanted.items():
+        if tensors[name].shape != tensor.shape:
+            raise BrokenModel(
+                f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, the card wants {tuple(tensor.shape)}"
+            )
+        tensor.copy_(tensors[name])
+
+
+class LastStates:
+    """The target's state at the last token of each row that was fed: all that heads on it need to see."""
+
+    reads_prompt = False
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._states: dict[int, Tensor] = {}
+
+    def observe(self, rows: Sequence[int], nodes: Sequence[Tensor], hidden: Sequence[Tensor]) -> None:
+        for row, states in zip(rows, hidden, strict=True):
+            self._states[row] = states[-1]
+
+    def last(self, rows: Sequence[int]) -> Tensor:
+        """(rows, width). Raises ValueError where the decoder has shown none."""
+        return torch.stack([seen(self._states, row, self._name) for row in rows])
+
+
+def seen(states: Mapping[int, Any], row: int, name: str) -> Any:
+    """What is known of a row. Raises ValueError where nothing is."""
+    if row not in states:
+        raise ValueError(
+            f"{name} drafts from the target's hidden states, and was shown none of row {row}; the decoder must call "
+            "'observe' after the prompt and after each pass, as speculative does"
+        )
+    return states[row]
