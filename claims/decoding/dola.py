@@ -62,7 +62,7 @@ def run(bar: Bar) -> ClaimResult:
 claim = Claim(
     statement="Contrasting the last layer with the one that differs most raises the true answer against a wrong one of "
     "the same kind.",
-    paper="Chuang et al. 2024, table 1: 12 to 17 points on TruthfulQA with LLaMA 7B to 65B; the direction is tested "
+    paper="Chuang et al. 2024, abstract: 12 to 17 points on TruthfulQA with LLaMA 7B to 65B; the direction is tested "
     "here, on a model of 135 million parameters.",
     rule="Log-score of the true minus the false answer, contrasted (high layers, no plausibility cut) minus plain, "
     "over facts: supported where the 95 % interval is above 0, contradicted where it lies wholly below.",

@@ -23,7 +23,7 @@ def run(bar: Bar) -> ClaimResult:
 
 claim = Claim(
     statement="Dropping tokens below probability 0.0009 keeps long texts likelier than pure sampling does.",
-    paper="Hewitt et al. 2022, section 4: truncation by a small threshold brings sampled long documents of GPT-2 near "
+    paper="Hewitt et al. 2022: truncation by a small threshold brings sampled long documents of GPT-2 near "
     "human text where pure sampling drifts off (direction only).",
     rule="Mean log-probability per token, epsilon minus plain sampling, one mean over seeds per prompt: supported "
     "where the 95 % interval over prompts is above 0.",

@@ -21,7 +21,7 @@ def run(bar: Bar) -> ClaimResult:
 claim = Claim(
     statement="Where entropy is high, the relative threshold of eta sampling keeps probability that epsilon sampling "
     "with the same epsilon cuts.",
-    paper="Hewitt et al. 2022, section 3: an absolute threshold alone cuts too much where the true distribution is "
+    paper="Hewitt et al. 2022: an absolute threshold alone cuts too much where the true distribution is "
     "wide; the relative one is the remedy.",
     rule="Probability kept at the quarter of steps with the highest entropy, eta minus epsilon (both 0.0009), over "
     "prompts: supported where the 95 % interval is above 0.",

@@ -29,7 +29,7 @@ def run(bar: Bar) -> ClaimResult:
 claim = Claim(
     statement="With a target of 2 bits, the surprise of each text lies nearer to it than texts of nucleus sampling lie "
     "to their own mean.",
-    paper="Basu et al. 2021, figure 5: the observed cross-entropy follows the target, while under top-k and top-p it "
+    paper="Basu et al. 2021: the observed cross-entropy follows the target, while under top-k and top-p it "
     "drifts with the length of the text.",
     rule="Distance of a text's mean surprise from the target, top-p (0.95, from its own mean) minus Mirostat, per "
     "prompt: supported where the 95 % interval is above 0.",

@@ -17,30 +17,18 @@ Caveats
     texts finds the best one. Scores add up in float64. Stop texts end hypotheses as stop tokens do.
 """
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trivium.core import meter
 from trivium.core.method import method
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel
-from trivium.decoding._loop import Prompts, checked_normaliser, prefill, prepare
+from trivium.decoding._beams import Hypothesis, Live, generation, ranked, search
+from trivium.decoding._loop import prepare
 from trivium.decoding._pipeline import top_ids
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A partial or finished text: new tokens, the log-probability of each, and their sum."""
-
-    tokens: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()
-    total: float = 0.0
-
-    def score(self, length_penalty: float) -> float:
-        return self.total / len(self.tokens) ** length_penalty
 
 
 @method(title="Beam search", source="arXiv:1409.3215", year=2014, needs=["causal", "state"])
@@ -70,20 +58,8 @@ class BeamSearch:
         stop: Stop = Stop(),
     ) -> Generation:
         trace = Trace()
-        best = [ranked[0] for ranked in self.n_best(model, prompt, limit=limit, mask=mask, stop=stop, trace=trace)]
-        longest = max(len(hypothesis.tokens) for hypothesis in best)
-        full = lambda values: list(values) + [0] * (longest - len(values))  # noqa: E731
-        meter.spend(new_tokens=sum(len(hypothesis.tokens) for hypothesis in best))
-        return Generation(
-            torch.tensor([full(hypothesis.tokens) for hypothesis in best], dtype=torch.int64, device=model.device),
-            torch.tensor(
-                [full(hypothesis.logprobs) for hypothesis in best],
-                dtype=torch.float64 if model.dtype == torch.float64 else torch.float32,
-                device=model.device,
-            ),
-            torch.tensor([len(hypothesis.tokens) for hypothesis in best]),
-            trace,
-        )
+        rows = self.n_best(model, prompt, limit=limit, mask=mask, stop=stop, trace=trace)
+        return generation(model, [beams[0] for beams in rows], trace)
 
     def n_best(
         self,
@@ -98,44 +74,11 @@ class BeamSearch:
         """Per row every hypothesis of the final beam, best first."""
         prompts = prepare(self, model, prompt, mask, limit, stop)
         with torch.inference_mode():
-            return self._search(model, prompts, limit, stop, trace or Trace())
-
-    def _search(
-        self, model: LanguageModel, prompts: Prompts, limit: int, stop: Stop, trace: Trace
-    ) -> list[list[Hypothesis]]:
-        started = time.perf_counter()
-        out = prefill(model, prompts)
-        trace.seconds["prefill"] = time.perf_counter() - started
-        live = [(row, Hypothesis()) for row in range(len(prompts.ids))]  # one flat batch of beams, row after row
-        finished: list[list[Hypothesis]] = [[] for _ in live]
-        while True:
-            logits, state = out.logits[:, -1], out.state
-            del out
-            lengths = [prompts.lengths[row] + len(beam.tokens) for row, beam in live]
-            normaliser = checked_normaliser(logits, [row for row, _ in live], lengths)
-            logp = (logits.to(normaliser.dtype) - normaliser[:, None]).double()
-            trace.note(
-                rows=len({row for row, _ in live}), committed=len({row for row, _ in live}), target_positions=len(live)
-            )
-            grown, parents = self._extend(live, logp, finished)
-            live, kept = [], []
-            for (row, beam), parent in zip(grown, parents, strict=True):
-                if len(beam.tokens) >= limit or _ends(beam.tokens, stop):
-                    finished[row].append(beam)
-                else:
-                    live.append((row, beam))
-                    kept.append(parent)
-            if not live:
-                break
-            assert state is not None
-            state = state.select(torch.tensor(kept))
-            tokens = torch.tensor([[beam.tokens[-1]] for _, beam in live], device=model.device)
-            out = model(tokens, state=state, keep_state=True)
-        trace.seconds["choose"] = time.perf_counter() - started - trace.seconds["prefill"]
-        return [sorted(row, key=lambda beam: beam.score(self.length_penalty), reverse=True) for row in finished]
+            found = search(model, prompts, self._extend, limit=limit, stop=stop, trace=trace or Trace())
+        return [ranked(row, self.length_penalty) for row in found]
 
     def _extend(
-        self, live: list[tuple[int, Hypothesis]], logp: Tensor, finished: list[list[Hypothesis]]
+        self, live: Live, logp: Tensor, finished: Sequence[Sequence[Hypothesis]]
     ) -> tuple[list[tuple[int, Hypothesis]], list[int]]:
         """The best continuations of each row, with the beam that each comes from."""
         grown: list[tuple[int, Hypothesis]] = []
@@ -148,16 +91,6 @@ class BeamSearch:
             width = min(self.width - len(finished[row]), sums.shape[1])
             for place in top_ids(sums, width)[0].tolist():
                 parent, token = beams[place // vocab], place % vocab
-                step, beam = float(logp[parent, token]), live[parent][1]
-                grown.append((row, Hypothesis((*beam.tokens, token), (*beam.logprobs, step), beam.total + step)))
+                grown.append((row, live[parent][1].grown(token, float(logp[parent, token]))))
                 parents.append(parent)
         return grown, parents
-
-
-def _ends(tokens: tuple[int, ...], stop: Stop) -> bool:
-    if tokens[-1] in stop.tokens:
-        return True
-    if not stop.texts or stop.decode is None:
-        return False
-    text = stop.decode(tokens)
-    return any(ending in text for ending in stop.texts)

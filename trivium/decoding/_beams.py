@@ -1,0 +1,105 @@
+"""What beam searches share: hypotheses, the passes over all live ones at once, and how the best become a generation."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trivium.core import meter
+from trivium.core.nouns import Generation, Stop, Trace
+from trivium.core.protocols import LanguageModel
+from trivium.decoding._loop import Prompts, checked_normaliser, prefill
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A partial or finished text: new tokens, the log-probability of each, their sum, what a search took off it while
+    it grew, and the group of the beam that it grew in."""
+
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    total: float = 0.0
+    penalty: float = 0.0
+    group: int = 0
+
+    def score(self, length_penalty: float) -> float:
+        """Log-probability over a power of the length; what a search took off does not count."""
+        return self.total / len(self.tokens) ** length_penalty
+
+    def grown(self, token: int, logprob: float, penalty: float = 0.0, group: int = 0) -> "Hypothesis":
+        """The same, one token longer."""
+        total, taken = self.total + logprob, self.penalty + penalty
+        return Hypothesis((*self.tokens, token), (*self.logprobs, logprob), total, taken, group)
+
+
+Live = Sequence[tuple[int, Hypothesis]]
+"""Hypotheses that go on, with the row that each belongs to: one flat batch, row after row."""
+Extend = Callable[[Live, Tensor, Sequence[Sequence[Hypothesis]]], tuple[list[tuple[int, Hypothesis]], list[int]]]
+"""(live, log-probabilities (live, vocab), finished ones per row) -> those that are kept, and the place that each grew
+from."""
+
+
+def search(
+    model: LanguageModel, prompts: Prompts, extend: Extend, *, limit: int, stop: Stop, trace: Trace
+) -> list[list[Hypothesis]]:
+    """Per row every hypothesis that finished, in the order of finishing."""
+    started = time.perf_counter()
+    out = prefill(model, prompts)
+    trace.seconds["prefill"] = time.perf_counter() - started
+    live = [(row, Hypothesis()) for row in range(len(prompts.ids))]
+    finished: list[list[Hypothesis]] = [[] for _ in live]
+    while True:
+        logits, state = out.logits[:, -1], out.state
+        del out
+        lengths = [prompts.lengths[row] + len(beam.tokens) for row, beam in live]
+        normaliser = checked_normaliser(logits, [row for row, _ in live], lengths)
+        logp = (logits.to(normaliser.dtype) - normaliser[:, None]).double()
+        rows = len({row for row, _ in live})
+        trace.note(rows=rows, committed=rows, target_positions=len(live))
+        grown, parents = extend(live, logp, finished)
+        live, kept = [], []
+        for (row, beam), parent in zip(grown, parents, strict=True):
+            if len(beam.tokens) >= limit or ends(beam.tokens, stop):
+                finished[row].append(beam)
+            else:
+                live.append((row, beam))
+                kept.append(parent)
+        if not live:
+            break
+        assert state is not None
+        state = state.select(torch.tensor(kept))
+        tokens = torch.tensor([[beam.tokens[-1]] for _, beam in live], device=model.device)
+        out = model(tokens, state=state, keep_state=True)
+    trace.seconds["choose"] = time.perf_counter() - started - trace.seconds["prefill"]
+    return finished
+
+
+def ranked(finished: Sequence[Hypothesis], length_penalty: float) -> list[Hypothesis]:
+    """Best first; among equals the one that finished first."""
+    return sorted(finished, key=lambda beam: beam.score(length_penalty), reverse=True)
+
+
+def generation(model: LanguageModel, best: Sequence[Hypothesis], trace: Trace) -> Generation:
+    """One hypothesis per row."""
+    longest = max(len(hypothesis.tokens) for hypothesis in best)
+    full = lambda values: list(values) + [0] * (longest - len(values))  # noqa: E731
+    meter.spend(new_tokens=sum(len(hypothesis.tokens) for hypothesis in best))
+    dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
+    return Generation(
+        torch.tensor([full(hypothesis.tokens) for hypothesis in best], dtype=torch.int64, device=model.device),
+        torch.tensor([full(hypothesis.logprobs) for hypothesis in best], dtype=dtype, device=model.device),
+        torch.tensor([len(hypothesis.tokens) for hypothesis in best]),
+        trace,
+    )
+
+
+def ends(tokens: tuple[int, ...], stop: Stop) -> bool:
+    """Whether the last token ends the text, or completes a text that does."""
+    if tokens[-1] in stop.tokens:
+        return True
+    if not stop.texts or stop.decode is None:
+        return False
+    text = stop.decode(tokens)
+    return any(ending in text for ending in stop.texts)
