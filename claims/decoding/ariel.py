@@ -67,10 +67,10 @@ class Autoencoder(nn.Module):
         return self.point(self.encoder(packed)[1][0]).sigmoid()
 
     def forward(self, ids: Tensor, point: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        state = self.first(point).tanh()[None] if state is None else state
+        before = self.first(point).tanh()[None] if state is None else state
         beside = point[:, None].expand(-1, ids.shape[1], -1)
-        hidden, state = self.decoder(torch.cat([self.embedding(ids), beside], -1), state)
-        return self.head(hidden), state
+        hidden, after = self.decoder(torch.cat([self.embedding(ids), beside], -1), before)
+        return self.head(hidden), after
 
     def write(self, point: Tensor) -> list[list[int]]:
         """The likeliest token at each step, from each point."""
