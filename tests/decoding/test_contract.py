@@ -129,7 +129,9 @@ def test_stop_texts_end_a_row_where_they_are_complete(name):
     free = decode(name, tiny())
     text = f"{free.ids[0, 2]}><{free.ids[0, 3]}"  # begins in one token and ends in the next
     stopped = decode(name, tiny(), stop=Stop(texts=(text,), decode=spell))
-    assert text in spell(stopped.row(0).tolist())
+    shorter = [decode(name, tiny(), limit=limit).ids for limit in range(1, LIMIT)]
+    if all(torch.equal(one, free.ids[:, : one.shape[1]]) for one in shorter):  # else a search over whole texts, which
+        assert text in spell(stopped.row(0).tolist())  # may choose another where this one ends early
     assert text not in spell(stopped.row(0).tolist()[:-1])
     with pytest.raises(ValueError, match=r"stop\.decode"):
         decode(name, tiny(), stop=Stop(texts=("x",)))
