@@ -1,4 +1,4 @@
-"""What the claims of trained drafters share: a small target, its lessons, and how far each drafter gets on new texts."""
+"""What the claims of trained drafters share: a small target, its lessons, and how far each drafter gets."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -37,6 +37,17 @@ class Lesson(Batch):
             rows, columns = rows[picked], columns[picked]
         return rows, columns
 
+    def chosen(self, count: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Such places row by row: columns (batch, n), at most ``count`` of each row, and (batch, n) bool, which of them
+        are real. Drawn at random with a generator, else the first ones."""
+        assert self.written is not None
+        good = torch.nn.functional.pad(self.written[:, 1:-1] & self.written[:, 2:], (0, 2))
+        lots = torch.arange(good.shape[1], 0, -1.0).expand(good.shape)
+        if generator is not None:
+            lots = torch.rand(good.shape, generator=generator) + 1
+        found = lots.to(good.device).where(good, 0.0).topk(min(count, good.shape[1]), 1)
+        return found.indices, found.values > 0
+
     def ahead(self, rows: Tensor, columns: Tensor, depth: int) -> Tensor:
         """(n, depth): the tokens that come after the pending one, NOTHING behind the end of a text."""
         assert self.mask is not None

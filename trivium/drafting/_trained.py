@@ -20,11 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trivium.core import files
+from trivium.core.capabilities import require_offers
 from trivium.core.errors import BrokenModel, NotFinite
 from trivium.core.method import card_of
 from trivium.core.protocols import LanguageModel
 from trivium.core.provenance import provenance
 from trivium.core.tree import Draw
+from trivium.data.lessons import NOTHING
 from trivium.drafting._shape import TOP, Shape, guessed
 
 FORMAT = 1
@@ -123,6 +125,7 @@ class Trained(ABC):
         Raises ValueError for a folder that was trained for another model, BrokenModel for a damaged one, and NotFinite
         for numbers that are none.
         """
+        require_offers(card_of(self).name, model, card_of(self).needs)
         if self.folder is None:
             return self.build(model).to(model.device, model.dtype).eval()
         folder, card = Path(self.folder), self.card
@@ -233,6 +236,12 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
                 f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, the card wants {tuple(tensor.shape)}"
             )
         tensor.copy_(tensors[name])
+
+
+def rank(logits: Tensor, targets: Tensor) -> Tensor:
+    """(..., vocab) x (...) -> (...): how many tokens are likelier than the target, at most TOP; -1 for none."""
+    own = logits.gather(-1, targets.clamp(min=0)[..., None])
+    return (logits > own).sum(-1).clamp(max=TOP).where(targets != NOTHING, -1)
 
 
 class LastStates:

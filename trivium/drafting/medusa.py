@@ -33,7 +33,7 @@ from trivium.core.protocols import LanguageModel
 from trivium.core.tree import TokenTree
 from trivium.data.lessons import NOTHING, Lesson
 from trivium.drafting._shape import TOP, Shape
-from trivium.drafting._trained import LastStates, Module, Trained
+from trivium.drafting._trained import LastStates, Module, Trained, rank
 from trivium.models.unembedding import read_off, unembedding
 
 DECAY = 0.8
@@ -107,12 +107,6 @@ class Medusa(Trained):
         rows, columns = lesson.places(places, generator)
         guesses = module(lesson.hidden[rows, columns], unembedding(model, "medusa"))
         return guesses, lesson.ahead(rows, columns, self.heads)
-
-
-def rank(logits: Tensor, targets: Tensor) -> Tensor:
-    """(..., vocab) x (...) -> (...): how many tokens are likelier than the target, at most TOP; -1 for none."""
-    own = logits.gather(-1, targets.clamp(min=0)[..., None])
-    return (logits > own).sum(-1).clamp(max=TOP).where(targets != NOTHING, -1)
 
 
 class Heads(Module):

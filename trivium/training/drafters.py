@@ -195,7 +195,7 @@ def teach(
     module = drafter.build(model, seed=training.seed).to(model.device)
     _same_recipe(drafter, system, folder)
     work = folder / "work"
-    with _frozen(model):
+    with frozen(model):
         with files.locked(lessons or work / "lessons"):
             read = write_lessons(system, lessons or work / "lessons", texts, bar)
 
@@ -236,7 +236,7 @@ def _same_recipe(drafter: Taught, system: System, folder: Path) -> None:
 
 
 @contextmanager
-def _frozen(model: LanguageModel) -> Iterator[None]:
+def frozen(model: LanguageModel) -> Iterator[None]:
     """Within the block no weight of the target asks for a gradient."""
     asked = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in asked:
