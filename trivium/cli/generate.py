@@ -50,7 +50,7 @@ class Command:
             raise ValueError("the prompt is empty; give some text to continue")
         system = load(self.model, dtype=self.dtype, compile=self.compile)
         prompt = system.prompt(system.chat(text) if self.chat else text)
-        with Meter() as meter:
+        with Meter() as meter, system.shown(None if self.json else _print):
             made = system.fit(decoder)(
                 system.model,
                 prompt,
@@ -59,11 +59,12 @@ class Command:
                 stop=system.stop,
             )
         new = made.row(0).tolist()
-        shown = system.tokenizer.decode(new[:-1] if new and new[-1] in system.stop.tokens else new)
-        if self.json:
+        if not self.json:
+            print()
+        else:
             print_json(
                 {
-                    "text": shown,
+                    "text": system.tokenizer.decode(new[:-1] if new and new[-1] in system.stop.tokens else new),
                     "ids": new,
                     "logprobs": made.logprobs[0, : len(new)].tolist(),
                     "decoder": describe(decoder),
@@ -73,8 +74,10 @@ class Command:
                     "acceptance_rate": made.trace.acceptance_rate,
                 }
             )
-        else:
-            # A terminal would obey escape sequences that the model wrote; a file is to hold what it wrote.
-            raw = shown.encode("utf-8", errors="backslashreplace").decode("utf-8")
-            print(printable(shown) if sys.stdout.isatty() else raw)
         return 0
+
+
+def _print(text: str) -> None:
+    """Show a piece of text. A terminal would obey escape sequences that the model wrote; a file is to hold them."""
+    raw = text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    print(printable(text) if sys.stdout.isatty() else raw, end="", flush=True)

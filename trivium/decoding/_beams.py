@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.core import meter
+from trivium.core import meter, streaming
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel
 from trivium.decoding._loop import Prompts, checked_normaliser, prefill
@@ -83,6 +83,8 @@ def ranked(finished: Sequence[Hypothesis], length_penalty: float) -> list[Hypoth
 
 def generation(model: LanguageModel, best: Sequence[Hypothesis], trace: Trace) -> Generation:
     """One hypothesis per row."""
+    for row, hypothesis in enumerate(best):
+        streaming.tell(row, hypothesis.tokens)
     longest = max(len(hypothesis.tokens) for hypothesis in best)
     full = lambda values: list(values) + [0] * (longest - len(values))  # noqa: E731
     meter.spend(new_tokens=sum(len(hypothesis.tokens) for hypothesis in best))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.core import meter, seeds
+from trivium.core import meter, seeds, streaming
 from trivium.core.capabilities import require_offers
 from trivium.core.errors import NotFinite
 from trivium.core.method import card_of
@@ -169,6 +169,7 @@ class Writer:
         self.logprobs[row].extend(logprobs[:taken])
         self.accepted[row].extend(index < drafted for index in range(taken))
         meter.spend(new_tokens=taken)
+        streaming.tell(row, tokens[:taken])
         return taken
 
     def _complete(self, ids: list[int]) -> bool:

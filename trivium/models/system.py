@@ -1,6 +1,8 @@
 """A system: a model together with the tokenizer whose ids it speaks."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ from trivium.core import seeds
 from trivium.core.method import card_of
 from trivium.core.nouns import Stop
 from trivium.core.protocols import Decoder, LanguageModel, Tokenizer
+from trivium.core.streaming import TextStream, listening
 from trivium.tokenization.huggingface import HuggingFaceTokenizer
 
 
@@ -66,12 +69,25 @@ class System:
         fitted = getattr(method, "fitted", None)
         return method if fitted is None else fitted(self.tokenizer)
 
-    def write(self, text: str, decoder: Decoder, *, limit: int, seed: int = 0) -> str:
-        """What the model writes after the text, at most ``limit`` tokens."""
+    def write(
+        self, text: str, decoder: Decoder, *, limit: int, seed: int = 0, show: Callable[[str], None] | None = None
+    ) -> str:
+        """What the model writes after the text, at most ``limit`` tokens; ``show`` is given it piece by piece."""
         generator = seeds.generator(seed, "write", device=self.model.device)
-        with torch.no_grad():
+        with torch.no_grad(), self.shown(show):
             made = self.fit(decoder)(self.model, self.prompt(text), limit=limit, generator=generator, stop=self.stop)
         return self.tokenizer.decode(made.row(0).tolist())
+
+    @contextmanager
+    def shown(self, show: Callable[[str], None] | None) -> Iterator[None]:
+        """Within the block, text that a decoder makes is given to ``show`` as it is committed, stop tokens left out."""
+        if show is None:
+            yield
+            return
+        stream = TextStream(lambda ids: self.tokenizer.decode(list(ids)), show, self.stop.tokens)
+        with listening(stream):
+            yield
+        stream.close()
 
 
 def same_vocabulary(a: System, b: System) -> None:
