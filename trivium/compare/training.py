@@ -55,7 +55,7 @@ class Training:
     """A corpus, its name, or the path of text to read; its test split is what contenders are scored on."""
     tokenizer: Tokenizer = BYTES
     length: int = 128
-    """Tokens in a row."""
+    """Tokens in a row, and of context where the models are scored."""
     batch_size: int = 16
     settings: TrainingSettings = SETTINGS
     """Of the training loop; seed and, with a budget, the number of steps are set by the comparison."""
@@ -81,8 +81,9 @@ class Training:
         return tokenised(self.documents["train"], self.tokenizer)
 
     def task(self) -> Any:
-        """What trained models are scored on: bits per byte of the corpus's own held-out documents."""
-        return find("evaluation", "bits_per_byte")(corpus=self.corpus)
+        """What trained models are scored on: bits per byte of the corpus's own held-out documents. The context is as
+        long as the rows of the training: how a model fares beyond them is another question."""
+        return find("evaluation", "bits_per_byte")(corpus=self.corpus, length=max(self.length, 2))
 
     def train(
         self, architecture: Any, objective: Any, seed: int, budget: Budget, folder: Path, bar: Bar | None = None
