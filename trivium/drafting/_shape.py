@@ -95,17 +95,21 @@ class Shape:
         return torch.tensor(parents, dtype=torch.int64), depths, ranks
 
     def tree(self, pending: int, tops: Tensor, room: int) -> TokenTree:
-        """The tree below a pending token, ``tops`` (depth, ranks) being the likeliest tokens of each step. Nodes deeper
-        than ``room``, or of a rank that a small vocabulary does not have, are left out with all below them."""
-        parents, depths, ranks = self.layout
-        fits = (depths < room) & (ranks < tops.shape[1])
-        alive = torch.ones(len(fits) + 1, dtype=torch.bool)
-        for node in range(1, len(alive)):
-            alive[node] = fits[node - 1] & alive[parents[node - 1]]
-        renamed = alive.cumsum(0) - 1
-        kept = alive[1:]
-        tokens = tops[depths[kept], ranks[kept]]
+        """The tree below a pending token where ``tops`` (depth, ranks) are the likeliest tokens of each step."""
+        _, depths, ranks = self.layout
+        return self.filled(pending, tops[depths, ranks.clamp(max=tops.shape[1] - 1)], room, tops.shape[1])
+
+    def filled(self, pending: int, tokens: Tensor, room: int, ranks: int = TOP) -> TokenTree:
+        """The tree with these tokens (nodes,) below the pending one. Nodes deeper than ``room``, or of a rank that a
+        vocabulary of ``ranks`` tokens does not have, are left out with all below them."""
+        parents, depths, rank = self.layout
+        fits = ((depths < room) & (rank < ranks)).tolist()
+        alive = [True]
+        for parent, fit in zip(parents.tolist(), fits, strict=True):
+            alive.append(fit and alive[parent])
+        kept = torch.tensor(alive)
+        renamed, below = kept.cumsum(0) - 1, kept[1:]
         return TokenTree(
-            torch.cat([torch.tensor([pending]), tokens]),
-            torch.cat([torch.tensor([-1]), renamed[parents[kept]]]),
+            torch.cat([torch.tensor([pending]), tokens[below]]),
+            torch.cat([torch.tensor([-1]), renamed[parents[below]]]),
         )

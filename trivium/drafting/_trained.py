@@ -158,7 +158,7 @@ class Trained(ABC):
     ) -> None:
         """Write tensors and card, the card last: without it there is no drafter, with it there is a whole one."""
         folder = Path(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.named_parameters()}
         card = {
             "format": FORMAT,
             "method": card_of(self).path,
@@ -227,7 +227,7 @@ def _read_weights(path: str, changed: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    wanted = module.state_dict()
+    wanted = dict(module.named_parameters())
     for name in wanted.keys() ^ tensors.keys():
         raise BrokenModel(f"{path} {'lacks' if name in wanted else 'has an unknown'} tensor {name!r}")
     for name, tensor in wanted.items():
