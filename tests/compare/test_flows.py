@@ -214,6 +214,12 @@ def test_objectives_train_the_fixed_architecture(tmp_path):
     assert asked.run(tmp_path).contender("causal")["measures"]["bits_per_byte"]["n"] == 1
 
 
+def test_models_are_scored_in_the_context_they_were_trained_on():
+    """Else an architecture that goes beyond its training length would win whatever it learned."""
+    assert Training(length=64).task().length == 64
+    assert Training(length=512).task().length == 512
+
+
 def test_a_training_is_written_as_text_and_read_again():
     plain = Training(length=64, settings=TrainingSettings(learning_rate=2e-3))
     assert Training.read(plain.text()) == plain
