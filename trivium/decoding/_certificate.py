@@ -258,7 +258,7 @@ def chi_square(counts: Tensor, probabilities: Tensor, fewest: float = 5.0) -> tu
 
 
 def _restrict(method: Any, prompt: Tensor, tokens: Tensor) -> Any:
-    """The method with every model inside it restricted to the same tokens after the same prompt."""
+    """The method with every model inside it, and every table, restricted to the same tokens after the same prompt."""
     if hasattr(method, "loaded"):
         method = method.loaded()
     changed = {}
@@ -266,6 +266,8 @@ def _restrict(method: Any, prompt: Tensor, tokens: Tensor) -> Any:
         value = getattr(method, field.name)
         if isinstance(value, LanguageModel):
             changed[field.name] = Restricted(value, prompt, tokens)
+        elif hasattr(value, "restricted"):  # a table of tokens
+            changed[field.name] = value.restricted(tokens)
         elif dataclasses.is_dataclass(value) and not isinstance(value, type) and field.init:
             changed[field.name] = _restrict(value, prompt, tokens)
     return replace(method, **changed)
