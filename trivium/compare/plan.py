@@ -20,6 +20,7 @@ from trivium.compare.work import Record, Unit, Work
 from trivium.core.budget import Budget
 from trivium.core.errors import NotOffered
 from trivium.core.files import sha256
+from trivium.core.method import card_of
 from trivium.core.nouns import Example, Measure
 from trivium.models.sources import load
 from trivium.models.system import System
@@ -212,7 +213,7 @@ class Plan:
             },
             "shown": {
                 "title": title or f"{self.kind.capitalize()} on {self.system_facts['name']}",
-                "question": self.hole.question.format(task=short(identity_of(self.task)), budget=self.budget),
+                "question": self.hole.question.format(task=_spoken(self.task), budget=self.budget),
                 "task": {
                     "name": short(identity_of(self.task)),
                     "config": identity_of(self.task),
@@ -297,6 +298,12 @@ def short_names(texts: Sequence[str]) -> dict[str, str]:
     """The bare name where one contender alone has it, else the whole text."""
     count = Counter(map(short, texts))
     return {words: short(words) if count[short(words)] == 1 else words for words in texts}
+
+
+def _spoken(task: Any) -> str:
+    """A task within a sentence: its title, or its name where it has no card."""
+    title = card_of(task).title or short(identity_of(task))
+    return title[:1].lower() + title[1:]
 
 
 def identity_of(task: Any) -> str:

@@ -132,6 +132,8 @@
   };
   const marker = (i) => find(".marker", original[i]).cloneNode(true);
 
+  // Where models are scored on given text, no contender writes any, and nothing is empty.
+  const written = items.some((item) => Object.values(item.outputs).some((output) => output.spans.length || output.fragment?.length));
   const show = (item) => {
     const prompt = make("div", "prompt", make("h3", "", "prompt"), text([["plain", item.prompt]], item.left));
     const legend = make("p", "legend", ...kinds.map((kind) => make("span", "", make("span", kind in words ? kind : "", kind), " " + (words[kind] ?? ""))));
@@ -145,7 +147,7 @@
       if (output.error) card.append(make("p", "error", "failed: " + output.error));
       if (output.fragment?.length) card.append(grow(output.fragment, make("div", "fragment")));
       else if (output.spans.length) card.append(text(output.spans, output.left));
-      else if (!output.error) card.append(make("p", "aside", "(empty)"));
+      else if (written && !output.error) card.append(make("p", "aside", "(empty)"));
       card.dataset.contender = i;
       card.hidden = !shown[i];
       outputs.append(card);
