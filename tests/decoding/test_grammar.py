@@ -92,7 +92,7 @@ def test_every_text_belongs_to_the_language_or_begins_one_of_it(seed):
             assert re.fullmatch(NUMBERS, text)
         else:
             assert len(ids) == 40
-            assert Language(NUMBERS, "regex", BYTES).allowed(ids, 259).any()
+            assert 0 < Language(NUMBERS, "regex", BYTES).allowed(ids, 259).sum() < 20  # outside, all would be
     free = run(Sampling(1.5), seed=seed)
     assert not re.match(NUMBERS, BYTES.decode(free.row(0).tolist()))
 
