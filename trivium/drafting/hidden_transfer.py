@@ -37,7 +37,7 @@ from trivium.drafting._shape import TOP, Shape
 from trivium.drafting._trained import Module, Trained, rank, seen
 from trivium.models.unembedding import read_off, unembedding
 
-ROWS, PLACES = 4, 24
+ROWS, PLACES = 2, 32
 """Texts, and positions of each, that one step of training looks at."""
 
 

@@ -37,7 +37,7 @@ from trivium.drafting._trained import LastStates, Module, Trained, rank
 from trivium.models.unembedding import read_off, unembedding
 
 DECAY = 0.8
-PLACES = 256
+PLACES = 128
 """Positions of a lesson that one step of training looks at."""
 
 

@@ -65,7 +65,7 @@ class Taught(Protocol):
 class Texts:
     """What the target is asked to write."""
 
-    count: int = 384
+    count: int = 256
     """Texts that the target writes, in lessons of 16; one in eight is kept for measuring."""
     length: int = 128
     """New tokens of each."""
@@ -179,7 +179,7 @@ def teach(
     folder: Path,
     *,
     texts: Texts = Texts(),
-    training: TrainingSettings = TrainingSettings(steps=600, weight_decay=0.0),
+    training: TrainingSettings = TrainingSettings(steps=300, weight_decay=0.0),
     lessons: Path | None = None,
     bar: Bar | None = None,
 ) -> dict[str, Any]:
