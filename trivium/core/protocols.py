@@ -2,8 +2,8 @@
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, Self, runtime_checkable
 
@@ -78,6 +78,8 @@ class LanguageModel(nn.Module, ABC):
     offers: frozenset[str]
     max_positions: int | None = None
     """Longest sequence that positions allow; None where there is no such limit."""
+    skipped: frozenset[int] = frozenset()
+    """Layers that are passed over just now; see ``skipping``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +129,7 @@ class LanguageModel(nn.Module, ABC):
                 )
         batch, time = given.shape[:2]
         shapes = (batch, time, slots > 0, mask is None or mask.ndim, segments is None, logits_to_keep)
-        key = (self.serial, *shapes, torch.is_grad_enabled(), keep_state)
+        key = (self.serial, *shapes, torch.is_grad_enabled(), keep_state, self.skipped)
         with meter.measured(key, length=slots, calls=1, evaluations=batch, positions=batch * time):
             return self.run(
                 ids,
@@ -164,6 +166,24 @@ class LanguageModel(nn.Module, ABC):
     ) -> Tensor:
         """Run layers ``start`` to ``stop`` (excluded) on the residual stream (batch, time, width). Needs 'layers'."""
         raise NotOffered("this model cannot run a range of its layers")
+
+    @contextmanager
+    def skipping(self, layers: Iterable[int]) -> Iterator[None]:
+        """Within the block these layers pass on what they are given, in every pass, and their states take nothing in.
+
+        A state that a layer has missed tokens of can be gone on from only while that layer is skipped. Needs 'layers'.
+        """
+        more = frozenset(layers)
+        if more and "layers" not in self.offers:
+            raise NotOffered("this model cannot skip layers: it does not offer 'layers'")
+        if not more <= frozenset(range(self.depth)):
+            raise ValueError(f"layers {sorted(more)} are not all among the {self.depth} of this model")
+        before = self.skipped
+        self.skipped = before | more
+        try:
+            yield
+        finally:
+            self.skipped = before
 
     def read_out(self, hidden: Tensor) -> Tensor:
         """Logits (batch, time, vocab) of a residual stream (batch, time, width), as if its layer were the last one:

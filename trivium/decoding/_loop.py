@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -219,11 +220,13 @@ def step_by_step(
     stop: Stop = Stop(),
     read: Callable[[Tensor, Sequence[int]], Tensor] | None = None,
     drawn: Callable[[Sequence[int], Tensor], None] | None = None,
+    within: Callable[[int], AbstractContextManager[None]] | None = None,
 ) -> Generation:
     """One token per pass and row, drawn from the pipeline's distribution by one uniform number each.
 
     ``read``: what the pipeline gets in place of the model's logits (rows, vocab) of these rows. ``drawn``: told which
     tokens (rows,) were drawn in them. Both are for decoders whose law is no function of the logits and the text alone.
+    ``within``: a context for the pass that takes in new token number so many, counted from 0.
     """
     prompts = prepare(decoder, model, prompt, mask, limit, stop)
     pipeline.check(model.vocab_size)
@@ -250,7 +253,8 @@ def step_by_step(
                 still = set(writer.live)
                 left = torch.tensor([at for at, row in enumerate(fed) if row in still])
                 state, tokens, fed = state.select(left), tokens[left], list(writer.live)
-            out = model(tokens[:, None], state=state, keep_state=True)
+            with nullcontext() if within is None else within(len(trace.iterations) - 1):
+                out = model(tokens[:, None], state=state, keep_state=True)
     trace.seconds["choose"] = time.perf_counter() - started - trace.seconds["prefill"]
     return writer.generation(model, trace)
 

@@ -24,6 +24,7 @@ class Writer(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         buffers, start, new = self.buffers, self.slots, key_states.shape[2]
+        buffers.check(layer_idx, start)
         old = buffers.keys.get(layer_idx)
         if key_states.requires_grad or value_states.requires_grad or (old is not None and old.requires_grad):
             if start:

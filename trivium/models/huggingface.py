@@ -8,7 +8,7 @@ why.
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -136,7 +136,8 @@ class HuggingFaceModel(Sited, LanguageModel):
         if self.watched:  # the site 'embed' is passed whether embeddings are looked up or given
             ids, embeds = None, self.parts.embed_tap(embeds if ids is None else self.embed(ids))
         if self.recurrent:
-            return recur(self, ids, embeds, mask, positions, segments, state, keep_state, logits_to_keep)
+            with bypassed([self.parts.blocks[layer] for layer in self.skipped]):
+                return recur(self, ids, embeds, mask, positions, segments, state, keep_state, logits_to_keep)
         if state is not None and not isinstance(state, KeyValueState):
             raise TypeError(f"this model goes on from its own KeyValueState, not from a {type(state).__name__}")
         mask = self.needed(mask)
@@ -147,7 +148,7 @@ class HuggingFaceModel(Sited, LanguageModel):
             and ids is not None
             and state is not None
             and compiled.fits(given.shape[1])
-            and not (self.watched or torch.is_grad_enabled() or meter.counting())
+            and not (self.watched or self.skipped or torch.is_grad_enabled() or meter.counting())
         ):
             return compiled(ids, mask, where, state, keep_state, logits_to_keep, explicit=positions is not None)
         slots = 0 if state is None else state.slots
@@ -156,8 +157,10 @@ class HuggingFaceModel(Sited, LanguageModel):
         buffers = None
         if state is not None or keep_state:
             buffers = Buffers(capacity_for(given.shape[1])) if state is None else state.room(given.shape[1])
+            buffers.skip(self.skipped, slots)
             arguments |= {"past_key_values": Writer(buffers, slots), "use_cache": True}
-        with self.upcast.over(given.shape[0] * given.shape[1]):
+        passed_over = [self.parts.blocks[layer] for layer in self.skipped]
+        with self.upcast.over(given.shape[0] * given.shape[1]), bypassed(passed_over):
             logits, hidden = self.through(arguments, logits_to_keep)
         after = None
         if keep_state and buffers is not None:
@@ -284,7 +287,8 @@ class HuggingFaceModel(Sited, LanguageModel):
         where = self.positions(hidden, mask, None, None) if positions is None else positions
         arguments = self.arguments(hidden, mask, None, None, where, explicit=positions is not None)
         arguments["inputs_embeds"] = hidden.new_zeros(*hidden.shape[:2], self.width)
-        with self._only(start, stop, hidden) as reached:
+        passed_over = [self.parts.blocks[layer] for layer in self.skipped if start <= layer < stop]
+        with self._only(start, stop, hidden) as reached, bypassed(passed_over):
             self.parts.base(**arguments)
         return reached[0]
 
@@ -313,15 +317,24 @@ class HuggingFaceModel(Sited, LanguageModel):
             blocks[stop - 1].register_forward_hook(leave),
         ]
         skipped = blocks[:start] + blocks[stop:]
-        for block in skipped:
-            block.forward = lambda hidden, *args, **kwargs: hidden
         try:
-            yield reached
+            with bypassed(skipped):
+                yield reached
         finally:
-            for block in skipped:
-                del block.forward
             for hook in hooks:
                 hook.remove()
+
+
+@contextmanager
+def bypassed(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Within the block these modules give back the hidden states that they are given."""
+    for block in blocks:
+        block.forward = lambda hidden, *args, **kwargs: hidden
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
 
 
 def check_shapes(

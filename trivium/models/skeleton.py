@@ -108,6 +108,7 @@ class TokenMemory:
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Take in (batch, groups, time, width) each; give back all columns so far."""
+        self.buffers.check(self.layer, self.slots)
         if self.layer not in self.buffers.keys:
             self.buffers.allocate(self.layer, keys, values)
         stop = self.slots + keys.shape[2]
@@ -346,6 +347,10 @@ class Skeleton(Sited, LanguageModel):
         if self.position is not None:
             hidden = self.position(hidden, ctx)
         for layer, block in enumerate(self.blocks):
+            if layer in self.skipped:
+                if isinstance(memory := memories[layer], TokenMemory):
+                    memory.buffers.skip([layer], memory.slots)
+                continue
             ctx.layer = layer
             hidden, memories[layer] = block(hidden, ctx, memories[layer])
         hidden = self.norm(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
@@ -362,6 +367,8 @@ class Skeleton(Sited, LanguageModel):
         if self.position is not None:  # for the table that it publishes; the stream already holds what it adds
             self.position(hidden, ctx)
         for layer in range(start, stop):
+            if layer in self.skipped:
+                continue
             ctx.layer = layer
             hidden, _ = self.blocks[layer](hidden, ctx)
         return hidden

@@ -2,6 +2,7 @@
 
 import copy
 import weakref
+from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
@@ -27,7 +28,23 @@ class Buffers:
         self.capacity = capacity
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
+        self.holes: dict[int, int] = {}
+        """Layers that were skipped, and the first column that they lack."""
         self.live: weakref.WeakSet[KeyValueState] = weakref.WeakSet()
+
+    def skip(self, layers: Iterable[int], start: int) -> None:
+        """Note that these layers write nothing from column ``start`` on."""
+        for layer in layers:
+            self.holes[layer] = min(start, self.holes.get(layer, start))
+
+    def check(self, layer: int, start: int) -> None:
+        """Raise ValueError where the layer lacks a column before ``start``."""
+        if self.holes and self.holes.get(layer, start) < start:
+            raise ValueError(
+                f"layer {layer} was skipped in an earlier pass, so it has no keys of some tokens before column "
+                f"{start}; skip it from there on, or truncate the state to before that pass"
+            )
+        self.holes.pop(layer, None)
 
     def allocate(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Room for a layer whose keys and values look like these."""
@@ -66,6 +83,8 @@ class Buffers:
                     room = torch.zeros(*part.shape[:2], capacity, part.shape[3], dtype=part.dtype, device=part.device)
                 room[:, :, : part.shape[2]] = part
                 target[layer] = room
+        # Columns that are moved may leave a hole anywhere.
+        new.holes = {layer: hole if columns is None else 0 for layer, hole in self.holes.items() if hole < slots}
         return new
 
 
