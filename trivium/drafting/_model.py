@@ -138,10 +138,11 @@ class Drafting(ABC):
     def propose(self, contexts: Sequence[Tensor], room: Sequence[int]) -> list[TokenTree]:
         if not self.rows:
             self._begin(contexts, room)
-        lone = [TokenTree.chain(int(context[-1])) for context in contexts]
         active = [row for row in self.order if room[row] > 0]
+        resting = set(range(len(contexts))).difference(active)
+        trees = {row: TokenTree.chain(int(contexts[row][-1])) for row in resting}
         if not active:
-            return lone
+            return [trees[row] for row in range(len(contexts))]
         limits = {}
         for index in active:
             row = self.rows[index]
@@ -151,8 +152,8 @@ class Drafting(ABC):
         logits = self._catch_up(contexts)
         grown = self._grow(contexts, limits, logits)
         for row, growth in zip(self.order, grown, strict=True):
-            lone[row] = self.rows[row].tree = growth.tree(self.draws)
-        return lone
+            trees[row] = self.rows[row].tree = growth.tree(self.draws)
+        return [trees[row] for row in range(len(contexts))]
 
     def _begin(self, contexts: Sequence[Tensor], room: Sequence[int]) -> None:
         longest = max(len(context) + most for context, most in zip(contexts, room, strict=True))
