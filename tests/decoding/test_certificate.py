@@ -16,6 +16,8 @@ from trivium.decoding.sampling import Sampling
 from trivium.decoding.speculative import Speculative
 from trivium.drafting.draft_model import DraftModel
 from trivium.drafting.prompt_lookup import PromptLookup
+from trivium.drafting.rsd_constant import RsdConstant
+from trivium.drafting.rsd_stochastic import RsdStochastic
 
 COPY = PromptLookup(ngram=1)
 
@@ -33,8 +35,10 @@ def short(method, model=None):
             Speculative(DraftModel(noisy(), branching=(2, 2), min_confidence=0.0), verifier="rejection"),
             marks=pytest.mark.slow,
         ),
+        pytest.param(Speculative(RsdConstant(noisy(), (2, 2)), verifier="recursive"), marks=pytest.mark.slow),
+        pytest.param(Speculative(RsdStochastic(noisy(), 3, 2), verifier="recursive"), marks=pytest.mark.slow),
     ],
-    ids=["copy", "siblings"],
+    ids=["copy", "siblings", "distinct siblings", "stochastic beam"],
 )
 def test_exact_methods_are_certified(method):
     """On a float32 model too, which is copied to float64 for the greedy runs."""
@@ -46,8 +50,9 @@ def test_exact_methods_are_certified(method):
     assert found.lines()[-1] == "verdict: exact"
 
 
-def test_a_biased_verifier_is_not():
-    found = short(Speculative(COPY, verifier=Careless(), of=Sampling()))
+@pytest.mark.parametrize("verifier", [Careless(), "typical"], ids=str)
+def test_a_biased_verifier_is_not(verifier):
+    found = short(Speculative(COPY, verifier=verifier, of=Sampling()))
     assert found.verdict == "not exact"
 
 
