@@ -41,7 +41,7 @@ def test_the_commands_are_ones_that_exist(command):
 
 def test_the_make_targets_exist():
     makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"make ([a-z-]+)", README):
+    for target in re.findall(r"make ([a-z][a-z-]*)", README):
         if target not in ("and",):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
 
