@@ -55,8 +55,8 @@ class Speculative:
     drafter: Drafter = field(default_factory=lambda: find("drafting", "prompt_lookup")(), metadata={"kind": "drafting"})  # noqa: PLW0108
     """Proposes a tree of tokens for each row."""
     verifier: str | Typical | Verifier = "match"
-    """'match' for any drafter, 'rejection' for independent draws, 'recursive' for draws without replacement, 'greedy' for
-    temperature 0; lossy: 'typical' or typical(eps=0.09, delta=0.3); or one of your own."""
+    """'match' for any drafter, 'rejection' for independent draws, 'recursive' for draws without replacement, 'greedy'
+    for temperature 0; lossy: 'typical' or typical(eps=0.09, delta=0.3); or one of your own."""
     of: Sampler = field(default_factory=Greedy, metadata={"kind": "decoding"})
     """The plain decoder to speed up: greedy, sampling, top_k, top_p or min_p."""
 
