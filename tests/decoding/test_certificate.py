@@ -50,7 +50,7 @@ def test_exact_methods_are_certified(method):
     assert found.lines()[-1] == "verdict: exact"
 
 
-@pytest.mark.parametrize("verifier", [Careless(), "typical"], ids=str)
+@pytest.mark.parametrize("verifier", [Careless(), "typical"], ids=["careless", "typical"])
 def test_a_biased_verifier_is_not(verifier):
     found = short(Speculative(COPY, verifier=verifier, of=Sampling()))
     assert found.verdict == "not exact"
