@@ -275,7 +275,7 @@ def speed_page() -> str:
             met = "" if target is None else ("met" if row["ratio"] >= target else "missed")
             spread = f"{row['low']:.2f} to {row['high']:.2f}"
             rows.append(f"| {_cell(row['what'])} | {row['ratio']:.2f} | {spread} | {target or ''} | {met} |")
-        rows += ["", *[_prose(note) for note in found.get("notes", [])], ""]
+        rows += ["", *[f"- {_prose(note)}" for note in found.get("notes", [])], ""]
     return "\n".join(rows)
 
 
