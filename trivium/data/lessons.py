@@ -29,11 +29,15 @@ class Lesson(Batch):
 
     def places(self, count: int | None = None, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Rows and columns (n,) from which something can be guessed: the pending token, which comes next, and the one
-        after it were written by the model. With a count, so many of them, drawn without replacement."""
+        after it were written by the model. With a count, so many of them: drawn without replacement, or spread evenly
+        where there is no generator."""
         assert self.written is not None
         rows, columns = (self.written[:, 1:-1] & self.written[:, 2:]).nonzero().unbind(1)
         if count is not None and len(rows) > count:
-            picked = torch.randperm(len(rows), generator=generator)[:count].sort().values.to(rows.device)
+            picked = torch.arange(count) * len(rows) // count
+            if generator is not None:
+                picked = torch.randperm(len(rows), generator=generator)[:count].sort().values
+            picked = picked.to(rows.device)
             rows, columns = rows[picked], columns[picked]
         return rows, columns
 

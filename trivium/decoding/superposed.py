@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivium.core import meter
+from trivium.core import meter, streaming
 from trivium.core.method import method
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel, State, Tokenizer
@@ -164,6 +164,7 @@ class Superposed:
         ids = torch.zeros(len(texts), max(lengths), dtype=torch.int64)
         for row, text in enumerate(texts):
             ids[row, : len(text)] = torch.tensor(text)
+            streaming.tell(row, text)  # which draft is best is known at the end only
         meter.spend(new_tokens=sum(lengths))
         return Generation(ids.to(model.device), logprobs, torch.tensor(lengths), search.trace)
 
