@@ -32,7 +32,7 @@ class Command:
 
     model: str = "smollm2-135m"
     """A folder, a known name (tiny, smollm2-135m, gemma3-270m) or a hub identifier."""
-    limit: int = 32
+    limit: int = 28
     """New tokens per prompt."""
     seeds: int = 2
     """Repeats with different draws."""
