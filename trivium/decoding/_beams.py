@@ -1,6 +1,7 @@
 """What beam searches share: hypotheses, the passes over all live ones at once, and how the best become a generation."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from trivium.core import meter, streaming
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel
-from trivium.decoding._loop import Prompts, checked_normaliser, prefill
+from trivium.decoding._loop import Prompts, checked_normaliser, prefill, prepare
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,48 @@ def search(
         out = model(tokens, state=state, keep_state=True)
     trace.seconds["choose"] = time.perf_counter() - started - trace.seconds["prefill"]
     return finished
+
+
+class BeamDecoder(ABC):
+    """A decoder that searches with beams and returns the best text; its subclass says how live beams are extended."""
+
+    length_penalty: float
+
+    def __call__(
+        self,
+        model: LanguageModel,
+        prompt: Tensor,
+        *,
+        limit: int,
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+        stop: Stop = Stop(),
+    ) -> Generation:
+        trace = Trace()
+        rows = self.n_best(model, prompt, limit=limit, mask=mask, stop=stop, trace=trace)
+        return generation(model, [beams[0] for beams in rows], trace)
+
+    def n_best(
+        self,
+        model: LanguageModel,
+        prompt: Tensor,
+        *,
+        limit: int,
+        mask: Tensor | None = None,
+        stop: Stop = Stop(),
+        trace: Trace | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Per row every hypothesis that was kept, best first."""
+        prompts = prepare(self, model, prompt, mask, limit, stop)
+        with torch.inference_mode():
+            found = search(model, prompts, self._extend, limit=limit, stop=stop, trace=trace or Trace())
+        return [ranked(row, self.length_penalty) for row in found]
+
+    @abstractmethod
+    def _extend(
+        self, live: Live, logp: Tensor, finished: Sequence[Sequence[Hypothesis]]
+    ) -> tuple[list[tuple[int, Hypothesis]], list[int]]:
+        """The best continuations of each row, with the beam that each comes from."""
 
 
 def ranked(finished: Sequence[Hypothesis], length_penalty: float) -> list[Hypothesis]:

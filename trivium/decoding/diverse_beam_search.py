@@ -22,20 +22,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from trivium.core.method import method
-from trivium.core.nouns import Generation, Stop, Trace
-from trivium.core.protocols import LanguageModel
-from trivium.decoding._beams import Hypothesis, Live, generation, ranked, search
-from trivium.decoding._loop import prepare
+from trivium.decoding._beams import BeamDecoder, Hypothesis, Live
 from trivium.decoding._pipeline import top_ids
 
 
 @method(title="Diverse beam search", source="arXiv:1610.02424", year=2016, needs=["causal", "state"])
 @dataclass(frozen=True)
-class DiverseBeamSearch:
+class DiverseBeamSearch(BeamDecoder):
     """Several beam searches side by side that avoid each other's tokens; deterministic."""
 
     width: int = 6
@@ -54,36 +50,6 @@ class DiverseBeamSearch:
             raise ValueError(f"strength must be at least 0 and finite, got {self.strength}; 0 makes all groups equal")
         if not abs(self.length_penalty) < float("inf"):
             raise ValueError(f"length_penalty must be finite, got {self.length_penalty}")
-
-    def __call__(
-        self,
-        model: LanguageModel,
-        prompt: Tensor,
-        *,
-        limit: int,
-        generator: torch.Generator,
-        mask: Tensor | None = None,
-        stop: Stop = Stop(),
-    ) -> Generation:
-        trace = Trace()
-        rows = self.n_best(model, prompt, limit=limit, mask=mask, stop=stop, trace=trace)
-        return generation(model, [beams[0] for beams in rows], trace)
-
-    def n_best(
-        self,
-        model: LanguageModel,
-        prompt: Tensor,
-        *,
-        limit: int,
-        mask: Tensor | None = None,
-        stop: Stop = Stop(),
-        trace: Trace | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Per row every hypothesis of all groups, best first; ``group`` says where each grew."""
-        prompts = prepare(self, model, prompt, mask, limit, stop)
-        with torch.inference_mode():
-            found = search(model, prompts, self._extend, limit=limit, stop=stop, trace=trace or Trace())
-        return [ranked(row, self.length_penalty) for row in found]
 
     def _extend(
         self, live: Live, logp: Tensor, finished: Sequence[Sequence[Hypothesis]]
