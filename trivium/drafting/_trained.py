@@ -31,6 +31,7 @@ from trivium.models.fingerprint import fingerprint
 FORMAT = 1
 CARD, WEIGHTS = "card.json", "draft.safetensors"
 
+
 class Module(nn.Module):
     """The trained part of a drafter."""
 
