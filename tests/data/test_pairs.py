@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trivium.data.pairs import Pair, PairBatches, Pairs
+from trivium.training.parallel import World
 
 PAIRS = [Pair((1,) * n, (n, 3), (4, n, 6)) for n in range(1, 6)]
 
@@ -79,3 +80,9 @@ def test_batches_that_are_none_are_refused():
         PairBatches(PAIRS, 0)
     with pytest.raises(ValueError, match="counted from 0"):
         PairBatches(PAIRS, 2).batch(-1)
+
+
+def test_pairs_are_not_torn_apart_by_several_processes():
+    with pytest.raises(ValueError, match="Pairs are not dealt out over 2 processes"):
+        World(0, 2).share(Pairs.of(PAIRS))
+    assert isinstance(World().share(Pairs.of(PAIRS)), Pairs)
