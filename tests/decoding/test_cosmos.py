@@ -165,6 +165,16 @@ def test_a_text_ends_where_it_is_told_to_inside_a_step():
         assert not (across.texts[0] in spell(text_of(node)) and node.children)
 
 
+def test_a_sibling_is_the_same_whenever_the_others_end():
+    settings = replace(SMALL, siblings=5, step=6, simulations=1)
+    free = [child.step.tokens for child in trees(settings)[0].root.children]
+    token = free[0][1]  # the first sibling ends after two tokens
+    cut = [step[: step.index(token) + 1] if token in step else step for step in free]
+    stopped = [child.step.tokens for child in trees(settings, stop=Stop(tokens=(token,)))[0].root.children]
+    assert stopped == cut
+    assert len(set(map(len, stopped))) > 1
+
+
 def test_rows_of_a_ragged_batch_have_their_own_trees():
     prompt, mask = torch.tensor([[1, 5, 6, 7], [0, 0, 3, 4]]), torch.tensor([[True] * 4, [False] * 2 + [True] * 2])
     both = trees(prompt=prompt, mask=mask)
