@@ -23,7 +23,7 @@ from trivium.core.budget import Budget
 from trivium.core.capabilities import lacking
 from trivium.core.errors import UnknownName, did_you_mean
 from trivium.core.method import card_of, find
-from trivium.core.nouns import Attribution, Example, Generation, Stop
+from trivium.core.nouns import Attribution, Batch, Example, Generation, Stop
 from trivium.core.progress import Bar
 from trivium.models.system import System
 
@@ -74,7 +74,11 @@ def needs_of(contender: object) -> frozenset[str]:
 
 
 def missing(kind: str, contender: object, system: object) -> tuple[str, ...]:
-    """What the contender needs and the system's model does not offer; nothing where the contender is trained anew."""
+    """What the contender needs and the system's model does not offer; and where it is trained anew, on batches of text,
+    the other kind of batch that it learns from."""
+    if isinstance(system, Training):
+        learns_from = getattr(contender, "learns_from", Batch)
+        return () if learns_from is Batch else (learns_from.__name__.lower(),)
     if not isinstance(system, System) and not hasattr(system, "model"):
         return ()
     return lacking(system.model, needs_of(_whole(kind, contender)))  # type: ignore[attr-defined]

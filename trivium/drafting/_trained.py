@@ -9,10 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError
@@ -28,23 +26,10 @@ from trivium.core.provenance import provenance
 from trivium.core.tree import Draw
 from trivium.data.lessons import NOTHING
 from trivium.drafting._shape import TOP, Shape, guessed
+from trivium.models.fingerprint import fingerprint
 
 FORMAT = 1
 CARD, WEIGHTS = "card.json", "draft.safetensors"
-
-_hashes: WeakKeyDictionary[LanguageModel, str] = WeakKeyDictionary()
-
-
-def fingerprint(model: LanguageModel) -> str:
-    """SHA-256 over names and values of all weights, the values rounded to bfloat16: a model that is loaded in another
-    number format stays the same model."""
-    if model not in _hashes:
-        digest = sha256()
-        for name, weight in model.named_parameters():
-            digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-            digest.update(weight.detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy().tobytes())
-        _hashes[model] = digest.hexdigest()
-    return _hashes[model]
 
 
 class Module(nn.Module):

@@ -47,6 +47,8 @@ class World:
         """This process's rows: every size-th, from its rank on."""
         if self.size == 1:
             return batch
+        if type(batch) is not Batch:
+            raise ValueError(f"{type(batch).__name__} are not dealt out over {self.size} processes; train in one")
         if len(batch) % self.size:
             raise ValueError(
                 f"a batch of {len(batch)} rows does not divide over {self.size} processes; choose a multiple"
