@@ -51,7 +51,7 @@ def quantised(
     for _ in range(_RESTARTS):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a bin that stays empty is no fault: equal texts share one
-            centres, labels = kmeans2(points, bins, iter=50, minit="++", seed=generator)
+            centres, labels = kmeans2(points, bins, iter=50, minit="++", seed=generator)  # type: ignore[call-arg]
         spread = float(((points - centres[labels]) ** 2).sum())
         if spread < least:
             best, least = labels.astype(np.int64), spread
