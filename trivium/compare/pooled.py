@@ -131,8 +131,8 @@ class Pooled:
             least, most = least - most, most - least
         return Interval(
             value,
-            max(value + float(low), least),
-            min(value + float(high), most),
+            max(value + min(float(low), 0.0), least),
+            min(value + max(float(high), 0.0), most),
             n,
             clusters,
             "cluster bootstrap around the value",
