@@ -71,7 +71,7 @@ class Quality:
     """What makes vectors of texts: a sentence encoder, or a language model, whose states are then averaged."""
 
     measures: ClassVar[Sequence[Measure]] = (
-        Measure("mauve", "MAUVE, all outputs against the real texts", True, pooled="mauve"),
+        Measure("mauve", "MAUVE", True, pooled="mauve"),
         Measure("repetition", "Repeated 4-grams", False),
         Measure("coherence", "Coherence with the opening", True, "cosine"),
         Measure("excess", "Bits per byte under the judge above the real text's", None, "bits/byte"),
