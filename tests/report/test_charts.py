@@ -55,7 +55,47 @@ def test_drawings_are_as_wide_as_they_were_asked_to_be(drawn):
 def test_a_tooltip_per_contender_with_its_numbers(drawn):
     told = [node.text for node in ElementTree.fromstring(drawn["tradeoff"]).iter("title")]
     assert len(told) == len(samples.QUALITY)
-    assert "beam_search: −0.51 [−0.65, −0.38] at 69.2 GFLOP" in told
+    assert "beam_search: −0.51 [−0.65, −0.38] at 69.2 GFLOP, none is cheaper and better" in told
+    assert "sampling: −1.71 [−1.85, −1.58] at 17.3 GFLOP" in told
+
+
+def points(*found, better=True):
+    """A report of one measure and one cost."""
+    contenders = [
+        {"name": name, "measures": {"m": {"mean": y}}, "spent": {"calls": {"median": x}}} for name, x, y in found
+    ]
+    return {"measures": [{"name": "m", "higher_is_better": better}], "contenders": contenders}
+
+
+def test_the_frontier_by_hand():
+    found = [("cheap", 1, 1), ("good", 5, 9), ("middle", 3, 4), ("worse", 3, 3), ("dear", 6, 9), ("bad", 2, 1)]
+    assert charts.undominated(points(*found), "m", "calls") == ["cheap", "middle", "good"]
+    low = [(name, x, -y) for name, x, y in found]
+    assert charts.undominated(points(*low, better=False), "m", "calls") == ["cheap", "middle", "good"]
+    assert charts.undominated(points(*found, better=None), "m", "calls") == []
+    twins = [("one", 1, 1), ("two", 1, 1), ("none", None, 4), ("nan", 0.5, float("nan"))]
+    assert charts.undominated(points(*twins), "m", "calls") == ["one", "two"]
+
+
+def test_the_frontier_is_that_of_a_slow_loop():
+    rng = np.random.default_rng(0)
+    found = [(f"c{n}", int(x), int(y)) for n, (x, y) in enumerate(rng.integers(0, 6, (30, 2)))]
+    beats = lambda a, b: a[1] <= b[1] and a[2] >= b[2] and (a[1] < b[1] or a[2] > b[2])  # noqa: E731
+    free = {one[0] for one in found if not any(beats(other, one) for other in found)}
+    assert set(charts.undominated(points(*found), "m", "calls")) == free
+
+
+def test_the_frontier_is_ringed_and_told(drawn):
+    root = ElementTree.fromstring(drawn["tradeoff"])
+    best = charts.undominated(samples.decoding(), "logprob", "flops")
+    assert 1 < len(best) < len(samples.QUALITY)
+    assert root.get("aria-label").endswith(f"none is cheaper and better than {', '.join(best)}")
+    assert sum("stroke-dasharray" in node.attrib for node in root.iter("path")) == 1
+    rings = [node for node in root.iter("path") if node.get("stroke-width") == "1.6"]
+    assert len(rings) == len(best)
+    undirected = ElementTree.fromstring(charts.tradeoff(samples.decoding(), "diversity", "flops"))
+    assert "none is cheaper" not in undirected.get("aria-label")
+    assert not [node for node in undirected.iter("path") if node.get("stroke-width") == "1.6"]
 
 
 def test_forest_names_every_verdict_and_figure(drawn):

@@ -34,6 +34,11 @@ def test_the_page_of_the_documented_example_holds_every_part():
         assert part in page, part
 
 
+def test_who_is_not_dominated_is_said_in_words(html):
+    assert "Not dominated in mean log-probability and FLOPs, cheapest first: greedy, beam_search." in html
+    assert "Rings on a dashed line" in html
+
+
 def test_the_page_asks_nothing_of_the_network(html):
     without_names = re.sub(r"xmlns=(['\"]|&#39;)http://www\.w3\.org/2000/svg\1", "", html)
     assert not re.search(r"https?:|@import|url\((?!#)|\bsrc=|<link (?!rel=\"icon\" href=\"data:)", without_names)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from trivium.compare import statistics
+from trivium.compare.pooled import Pooled
 from trivium.compare.statistics import Interval, Pair
 from trivium.compare.tuning import best_trial, trial_scores
 from trivium.core.budget import UNITS
@@ -90,11 +91,23 @@ class _Run:
                 self.done[record["contender"]][record["example"], record["seed"]] = record
             else:
                 self.trained[record["contender"]][record["seed"]] = record
+        self.pooled = {m["name"]: self._pooled(m["pooled"]) for m in self.measures if m.get("pooled")}
         items = len(seeds) if self.per_seed else len({self.cluster(name) for name in self.info})
         self.smoke = items < (statistics.FEWEST_SEEDS if self.per_seed else statistics.FEWEST_ITEMS)
 
     def cluster(self, example: str) -> str:
         return self.info[example]["cluster"] or example
+
+    def _pooled(self, statistic: str) -> Pooled:
+        """Over all outputs; what an example's output is set against is the same for all contenders."""
+        own: dict[str, dict[str, list[Sequence[float]]]] = {config: defaultdict(list) for config in self.names}
+        reference: dict[str, Sequence[float]] = {}
+        for config, records in self.done.items():
+            for (example, _), record in sorted(records.items()):
+                if "vectors" in record:
+                    own[config][example].append(record["vectors"]["own"])
+                    reference.setdefault(example, record["vectors"]["reference"])
+        return Pooled(statistic, own, reference, {example: self.cluster(example) for example in reference})
 
     def value(self, contender: str, measure: str, example: str, seed: int) -> tuple[float, float] | None:
         """The value and its weight, None where there is none."""
@@ -130,6 +143,8 @@ class _Run:
         return seeds, np.array(values).T
 
     def summary(self, contender: str, measure: str) -> Interval | None:
+        if measure in self.pooled:
+            return self.pooled[measure].summary(contender)
         if self.per_seed:
             _, values = self.by_seed([contender], measure)
             return statistics.mean_interval(values[0].tolist()) if values.size else None
@@ -141,6 +156,8 @@ class _Run:
         return statistics.summary(values[0], clusters, weighed, binary=measure in self.binary)
 
     def pair(self, a: str, b: str, measure: str) -> Pair | None:
+        if measure in self.pooled:
+            return self.pooled[measure].pair(a, b)
         if self.per_seed:
             _, values = self.by_seed([a, b], measure)
             return statistics.paired_seeds(values[0], values[1]) if values.size else None

@@ -122,6 +122,11 @@ class Plan:
                 f"tuning needs a leading measure with a direction, but {self.measures[0].name} of "
                 f"{identity_of(self.task)} has none; use trials=0 or another task"
             )
+        if self.trials and self.measures[0].pooled:
+            raise ValueError(
+                f"tuning needs a leading measure of single examples, but {self.measures[0].name} of "
+                f"{identity_of(self.task)} is of all together; use trials=0 or another task"
+            )
         for example in itertools.chain(*self.examples.values()):
             self.hole.check(self.opened, self.task, example, self.budget)
         _ = self.points

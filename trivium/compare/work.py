@@ -200,6 +200,9 @@ def _record(
         if wrong:
             result = NotFinite(f"{unit.contender} measured {wrong[0]} = {values[wrong[0]]} on {example or 'training'}")
             values = {}
+        elif not all(math.isfinite(x) for vector in result.vectors.values() for x in vector):
+            result, values = NotFinite(f"{unit.contender} gave a vector that is not finite on {example}"), {}
+    vectors = _rounded(result.vectors) if isinstance(result, Observation) else {}
     return {
         "contender": unit.contender,
         "config": unit.config,
@@ -210,8 +213,14 @@ def _record(
         "values": values,
         "spent": spent.to_dict(),
         "output": _jsonable(output),
+        **({"vectors": vectors} if vectors else {}),
         "error": {"type": type(result).__name__, "message": str(result)} if isinstance(result, Exception) else None,
     }
+
+
+def _rounded(vectors: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Five significant figures: what is pooled is unharmed, and the line half as long."""
+    return {name: [float(f"{float(x):.5g}") for x in vector] for name, vector in vectors.items()}
 
 
 def _jsonable(value: Any) -> Any:

@@ -166,10 +166,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a task measured on one example: numbers by name, and texts to show beside them."""
+    """What a task measured on one example: numbers by name, and texts to show beside them. ``vectors`` are what the
+    task's ``pooled`` measures are made of: "own" of the output, "reference" of what it is set against."""
 
     values: Mapping[str, float]
     shown: Mapping[str, Any] = field(default_factory=dict)
+    vectors: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,9 @@ class Measure:
     unit: str = ""
     binary: bool = False
     """Each value is yes (1) or no (0), so that its mean is a proportion."""
+    pooled: str = ""
+    """Where it is of all outputs together rather than a mean over examples: the statistic of their vectors that it is,
+    by its name in ``compare.pooled``."""
 
 
 @dataclass(frozen=True)

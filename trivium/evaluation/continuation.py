@@ -29,6 +29,7 @@ from trivium.core.method import method
 from trivium.core.nouns import Example, Generation, Measure, Observation
 from trivium.core.protocols import Tokenizer
 from trivium.data import prompts as built_in
+from trivium.evaluation._ngrams import repetition
 from trivium.models.system import System
 
 
@@ -91,12 +92,6 @@ class Continuation:
             {name: value for name, value in values.items() if value is not None},
             {"text": system.tokenizer.decode(ids), "spans": spans(system.tokenizer, ids, accepted)},
         )
-
-
-def repetition(ids: Sequence[int], n: int) -> float | None:
-    """Share of n-grams that occurred before; None for a text without any."""
-    grams = [tuple(ids[at : at + n]) for at in range(len(ids) - n + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else None
 
 
 def _shared(part: str, whole: str) -> int:

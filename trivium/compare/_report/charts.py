@@ -122,6 +122,22 @@ def cost_units(report: Report) -> list[str]:
     return sorted(differ or known, key=lambda unit: first.index(unit) if unit in first else len(first))
 
 
+def undominated(report: Report, measure: str, unit: str) -> list[str]:
+    """The Pareto frontier: contenders such that no other is at least as good and as cheap, and one of both more so;
+    cheapest first, by the means alone. None where the measure has no direction."""
+    better = _measure(report, measure).get("higher_is_better")
+    if better is None:
+        return []
+    found = []
+    for contender in report["contenders"]:
+        y = finite(((contender.get("measures") or {}).get(measure) or {}).get("mean"))
+        x = finite(((contender.get("spent") or {}).get(unit) or {}).get("median"))
+        if x is not None and y is not None:
+            found.append((x, -y if better else y, contender["name"]))
+    beaten = lambda x, y: any(a <= x and b <= y and (a, b) != (x, y) for a, b, _ in found)  # noqa: E731
+    return [name for x, y, name in sorted(found) if not beaten(x, y)]
+
+
 def curve_axes(report: Report) -> tuple[list[str], list[str]]:
     """Which columns of the curves can be drawn across and up."""
     lines = [rows for seeds in (report.get("curves") or {}).values() for rows in seeds.values()]
@@ -136,12 +152,14 @@ def curve_axes(report: Report) -> tuple[list[str], list[str]]:
 def _tradeoff(report: Report, measure: str, unit: str, width: int, height: int) -> Drawing | None:
     look = looks(report)
     rows: list[Row] = []
+    named: list[str] = []
     for contender in report["contenders"]:
         quality = (contender.get("measures") or {}).get(measure) or {}
         cost = (contender.get("spent") or {}).get(unit) or {}
         y, x = finite(quality.get("mean")), finite(cost.get("median"))
         if x is None or y is None:
             continue
+        named.append(contender["name"])
         rows.append(
             {
                 "name": _short(contender["name"]), "x": x, "y": y, **_drawn(look[contender["name"]]),
@@ -151,12 +169,16 @@ def _tradeoff(report: Report, measure: str, unit: str, width: int, height: int) 
         )  # fmt: skip
     if len(rows) < 2:
         return None
+    best = undominated(report, measure, unit)
+    for row, name in zip(rows, named, strict=True):
+        row["best"] = name in best
     written = wording.measure_scale([row["y"] for row in rows], [(row["high"] - row["low"]) / 2 for row in rows])
     price = wording.cost_scale(unit, [row["x"] for row in rows])
     for row in rows:
         ends = wording.interval(row["low"], row["high"], written) if row["low"] < row["high"] else ""
         amount = f"{price(row['x'])} {price.suffix or wording.unit_title(unit)}"
         row["told"] = f"{row['name']}: {' '.join(filter(None, [written(row['y']), ends]))} at {amount}"
+        row["told"] += ", none is cheaper and better" * row["best"]
     inner = width - MARGIN
     longest = max(len(row["name"]) for row in rows) * LETTER
     across = Span.over([row[end] for row in rows for end in ("left", "right")], costs=True)
@@ -167,8 +189,19 @@ def _tradeoff(report: Report, measure: str, unit: str, width: int, height: int) 
     y = alt.Y("y:Q", title=None, scale=up.scale(), axis=alt.Axis(tickCount=6))
     base = alt.Chart(alt.NamedData("tradeoff")).encode(color=_plain("colour"))
     rule = base.mark_rule(aria=False, strokeWidth=1.5, opacity=0.55)
+    front = sorted((row["x"], row["y"]) for row in rows if row["best"])
+    stairs = (
+        [{"x": x, "y": y, "order": n} for n, (x, y) in enumerate([*front, (across.high, front[-1][1])])] if best else []
+    )
+    frontier = alt.Chart(alt.NamedData("frontier")).mark_line(
+        aria=False, interpolate="step-after", strokeWidth=1.5, strokeDash=[5, 4], stroke=MUTED, clip=True
+    )
+    ring = base.transform_filter("datum.best").mark_point(
+        aria=False, size=330, filled=False, opacity=1, strokeWidth=1.6
+    )
     side = {name: alt.expr(f"datum.{name}") for name in ("align", "dx", "dy")}
     layers = [
+        *([frontier.encode(x=x, y=y, order=alt.Order("order:Q"))] if best else []),
         rule.encode(x=x, y=alt.Y("low:Q", title=None), y2=alt.Y2("high:Q")),
         base.mark_rule(aria=False, opacity=0.3).encode(x=alt.X("left:Q"), x2=alt.X2("right:Q"), y=y),
         *_text(
@@ -182,10 +215,14 @@ def _tradeoff(report: Report, measure: str, unit: str, width: int, height: int) 
         base.mark_point(size=110, filled=True, opacity=1, stroke=PAPER, strokeWidth=1.2).encode(
             x=x, y=y, shape=alt.Shape("shape:N", scale=None, legend=None), description=alt.Description("told:N")
         ),
+        *([ring.encode(x=x, y=y, shape=alt.value("circle"))] if best else []),
     ]
     title = _title(f"{_named(report, measure)}", wording.direction(_measure(report, measure)), inner)
     told = f"{wording.unit_title(unit)} against {_named(report, measure)}, a marker per contender"
-    return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), {"tradeoff": rows}, told)
+    if best:
+        told += f"; none is cheaper and better than {', '.join(map(_short, best))}"
+    drawn = alt.layer(*layers).properties(width=inner, height=height, title=title)
+    return Drawing(drawn, {"tradeoff": rows, **({"frontier": stairs} if best else {})}, told)
 
 
 def _forest(report: Report, measure: str, width: int) -> Drawing | None:

@@ -1,7 +1,7 @@
 """The sections of the page, top to bottom. Each returns markup, or None where the report has nothing for it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,12 +160,14 @@ def tradeoff(report: Report) -> Chart | None:
     return _chart(
         ("tradeoff", "Cost against quality"),
         f"Upright bars are {columns.interval_words(report)} of quality; level bars span the middle half of the costs. "
+        "Rings on a dashed line: no other contender is at least as good and as cheap, by these numbers alone. "
         "Axes need not start at zero.",
         [
             ("quality", "Quality", {name: columns.titles(report)[name] for name in measures}),
             ("cost", "Cost", {unit: wording.unit_title(unit) for unit in charts.cost_units(report)[:CHARTED_UNITS]}),
         ],
         lambda width, measure, unit: charts.tradeoff(report, measure, unit, width),
+        under=lambda measure, unit: _undominated(report, measure, unit),
     )
 
 
@@ -370,6 +372,7 @@ def _chart(
     choices: Sequence[tuple[str, str, Mapping[str, str]]],
     draw: Any,
     after: Html | None = None,
+    under: Callable[..., str] = lambda *values: "",
 ) -> Chart | None:
     """``choices`` are radio groups (group, legend, {value: label}); ``draw(width, *values)`` makes one drawing."""
     name, title = name_and_title
@@ -382,7 +385,9 @@ def _chart(
             seen.add(place)
         mark = "-".join(map(str, at))
         both = element("div", wide, class_="wide"), element("div", narrow, class_="narrow")
-        figures.append(element("figure", both, class_="pane", data_pane=mark))
+        said = under(*values)
+        caption = element("figcaption", element("bdi", said), class_="key") if said else None
+        figures.append(element("figure", both, caption, class_="pane", data_pane=mark))
         chosen = "".join(
             f':has([name="{group}"][value="{place}"]:checked)' for (group, *_), place in zip(choices, at, strict=True)
         )
@@ -404,6 +409,15 @@ def _chart(
         class_="chart",
     )
     return Chart(section, "".join(rules))
+
+
+def _undominated(report: Report, measure: str, unit: str) -> str:
+    """The contenders on the frontier, in words."""
+    best = charts.undominated(report, measure, unit)
+    if not best:
+        return ""
+    both = f"{columns.titles(report)[measure]} and {wording.unit_title(unit)}"
+    return f"Not dominated in {both}, cheapest first: {', '.join(best)}."
 
 
 def _product(options: Sequence[Mapping[str, str]]) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
