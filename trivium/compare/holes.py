@@ -74,10 +74,13 @@ def needs_of(contender: object) -> frozenset[str]:
 
 
 def missing(kind: str, contender: object, system: object) -> tuple[str, ...]:
-    """What the contender needs and the system's model does not offer; nothing where the contender is trained anew."""
+    """What the contender needs and the system's model does not offer; nothing where the contender is trained anew. A
+    contender whose needs are in no list of capabilities says itself what it lacks: ``lacks(model)`` -> words."""
     if not isinstance(system, System) and not hasattr(system, "model"):
         return ()
-    return lacking(system.model, needs_of(_whole(kind, contender)))  # type: ignore[attr-defined]
+    model = system.model  # type: ignore[attr-defined]
+    own = getattr(contender, "lacks", None)
+    return (*lacking(model, needs_of(_whole(kind, contender))), *(own(model) if callable(own) else ()))
 
 
 def lossless(kind: str, contender: object) -> bool:
@@ -104,7 +107,9 @@ def decode(
     decoder: Any, system: System, task: Any, example: Example, budget: Budget, generator: torch.Generator
 ) -> Generation:
     """Let the decoder go on from the example's prompt. The generator is one per example and seed, so that contenders
-    are paired and no result depends on the order of work."""
+    are paired and no result depends on the order of work. A task may have its own way of letting a decoder run."""
+    if hasattr(task, "run"):
+        return task.run(system.fit(decoder), system, example, new_tokens(task, budget), generator)
     prompt = prompt_of(system, task, example)
     stop = system.stop if getattr(task, "stop_early", False) else Stop()
     before = meter.Meter(who="this decoder")

@@ -16,7 +16,7 @@ from trivium.compare import holes, tuning
 from trivium.compare.folder import FORMAT
 from trivium.compare.training import Training
 from trivium.compare.tuning import described
-from trivium.compare.work import Record, Unit, Work
+from trivium.compare.work import Record, Unit, Work, rows_of
 from trivium.core.budget import Budget
 from trivium.core.errors import NotOffered
 from trivium.core.files import sha256
@@ -182,8 +182,8 @@ class Plan:
         if self.hole.per_seed:
             cost = 100.0 / (self.trials if phase == "tune" else 1)
             return [Unit(name, config, phase, seed, tuple(example.id for example in examples), trial, cost)]
-        cost = self.budget.amount if self.budget.unit == "new_tokens" else 1.0
-        return [Unit(name, config, phase, seed, (example.id,), trial, cost) for example in examples]
+        each = self.budget.amount if self.budget.unit == "new_tokens" else 1.0
+        return [Unit(name, config, phase, seed, (example.id,), trial, each * rows_of(example)) for example in examples]
 
     # Words ---------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ A **record** is one line of ``records.jsonl``: one unit of work that was done, o
      "values": {"logprob": -1.21},       what the task measured
      "spent": {"new_tokens": 64, ...},   every unit of core.budget
      "output": {"text": "...", ...},     what to show: see ``examples`` below
-     "drew": true,                       whether a random number was asked for; false lets other seeds repeat it
+     "drew": true,                       whether a random number was asked for, or time is what is measured; false
+                                         lets other seeds repeat it
      "repeats": 0,                       only there: the seed whose record this repeats
      "error": null}                      or {"type": "BudgetExceeded", "message": "..."}
 
@@ -21,7 +22,8 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
     budget                       {"unit": "new_tokens", "amount": 64.0, "tolerance": 0.02, "text": "64 new_tokens"}
     baseline                     name of the contender that the pairs are compared with
     smoke                        true where there is too little to judge; then no pair has a verdict
-    measures                     [{"name", "title", "higher_is_better": true|false|null, "unit"}], the leading one first
+    measures                     [{"name", "title", "higher_is_better": true|false|null, "unit", "ratio"}], the leading
+                                 one first; where "ratio" is true, means are geometric and differences are quotients
     units                        {unit: meaning} of every key that appears under "spent"
     contenders                   [{"name": short label, unique; "config": canonical text; "lossless": bool;
                                    "note": "" | "untuned" | "not applicable, needs state" | "3 of 24 failed: ...";

@@ -193,6 +193,9 @@ class Measure:
     unit: str = ""
     binary: bool = False
     """Each value is yes (1) or no (0), so that its mean is a proportion."""
+    ratio: bool = False
+    """Values are positive and are compared by their ratios: means are geometric, and of an example's repeats the median
+    counts. Meant for speeds."""
 
 
 @dataclass(frozen=True)
