@@ -6,7 +6,7 @@ again at any time without the model. The shape of the result is described in ``r
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Ma
         "units": {unit: meanings[unit] for unit in spent_units},
         "contenders": contenders,
         "pairs": [_pair_dict(run, a, measure, pair) for a, measure, pair in pairs],
+        "by_group": _tables(run),
         "examples": _examples(run),
         "curves": _curves(run),
         "tuning": {
@@ -107,8 +108,8 @@ class _Run:
         return record["values"][measure], record["values"][weight] if weight else 1.0
 
     def by_example(self, contenders: Sequence[str], measure: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Examples, values (contenders, examples) averaged over the seeds that all have, weights (examples,). Of what is
-        compared by ratios, the logarithms of the medians over these seeds."""
+        """Examples, values (contenders, examples) averaged over the seeds that all have, weights (examples,). Of what
+        is compared by ratios, the logarithms of the medians over these seeds."""
         names, values, weights = [], [], []
         for example in self.info:
             found = [[self.value(c, measure, example, seed) for c in contenders] for seed in self.seeds]
@@ -274,6 +275,51 @@ def _by_group(run: _Run, config: str) -> dict[str, dict[str, float]]:
                 shown = _shown(mean, measure["name"] in run.ratio)
                 groups.setdefault(group, {})[measure["name"]] = mean if shown is None else shown
     return groups
+
+
+def _tables(run: _Run) -> list[dict[str, Any]]:
+    """Where a suite asks for it: per group of examples a row for each contender, with its speed over that of others."""
+    asked = run.shown.get("by_group")
+    if not asked:
+        return []
+    groups: dict[str, set[str]] = {}
+    for example in run.info.values():
+        groups.setdefault(example["group"], set()).add(example["id"])
+    known = {name: config for config, name in run.names.items()}
+    against = [name for name in asked["against"] if name in known]
+    tables = []
+    for group, inside in groups.items():
+        rows = []
+        for config, name in run.names.items():
+            ratios = {other: _ratio(run, config, known[other], asked["ratio"], inside) for other in against}
+            values = {column: _mean(run, config, column, inside) for column in (*asked["columns"], asked["bound"])}
+            levels = [_mean(run, config, f"{asked['levels']}_{level}", inside) for level in range(1, LEVELS + 1)]
+            if any(value is not None for value in values.values()):
+                first, bound = ratios.get(against[0]) if against else None, values[asked["bound"]]
+                rows.append(
+                    {"name": name, "ratios": ratios, "values": values, "levels": levels,
+                     "efficiency": first / bound if first and bound else None}
+                )  # fmt: skip
+        tables.append({"group": group, "against": against, "columns": [*asked["columns"]], "bound": asked["bound"],
+                       "levels": asked["levels"], "rows": rows})  # fmt: skip
+    return tables
+
+
+LEVELS = 8
+"""Depths of a draft that a table shows."""
+
+
+def _mean(run: _Run, config: str, measure: str, inside: Set[str]) -> float | None:
+    names, values, _ = run.by_example([config], measure)
+    found = [value for name, value in zip(names, values[0] if names else (), strict=True) if name in inside]
+    return _shown(float(np.mean(found)), measure in run.ratio) if found else None
+
+
+def _ratio(run: _Run, config: str, other: str, measure: str, inside: Set[str]) -> float | None:
+    """Of speeds, over the examples that both have: the geometric mean of the ratios of their medians."""
+    names, values, _ = run.by_example([config, other], measure)
+    found = [values[0][at] - values[1][at] for at, name in enumerate(names) if name in inside]
+    return math.exp(float(np.mean(found))) if found else None
 
 
 def _spent(run: _Run, config: str) -> dict[str, dict[str, float]]:

@@ -14,6 +14,7 @@ from typing import Any
 from trivium.compare import contender as text
 from trivium.compare import holes, tuning
 from trivium.compare.folder import FORMAT
+from trivium.compare.suites import Shown
 from trivium.compare.training import Training
 from trivium.compare.tuning import described
 from trivium.compare.work import Record, Unit, Work, rows_of
@@ -59,12 +60,15 @@ class Plan:
         seeds: Sequence[int],
         trials: int,
         tune: Mapping[str, Mapping[str, Sequence[Any]]],
+        labels: Mapping[str, str] = {},
+        shown: Shown | None = None,
     ) -> None:
         self.kind, self.hole = kind, holes.hole(kind)
         self.methods = {text.describe(contender): contender for contender in contenders}
         self.baseline = text.describe(baseline)
         self.system, self.task = system, task
         self.budget, self.seeds, self.trials, self.tune = budget, tuple(seeds), trials, tune
+        self.labels, self.shown = labels, shown
         self.measures: Sequence[Measure] = task.measures
         self.weights: Mapping[str, str] = getattr(task, "weighted_by", {})
 
@@ -235,6 +239,7 @@ class Plan:
                     }
                     for example in self.examples["test"]
                 ],
+                "by_group": dataclasses.asdict(self.shown) if self.shown is not None else None,
                 "command": command or _again(folder),
             },
         }
@@ -243,7 +248,7 @@ class Plan:
     def _contender(self, name: str, method: Any) -> dict[str, Any]:
         words = ", ".join(self.lacking.get(name, ()))
         return {
-            "name": short_names(list(self.methods))[name],
+            "name": self.labels.get(name) or short_names(list(self.methods))[name],
             "config": name,
             "baseline": name == self.baseline,
             "lossless": holes.lossless(self.kind, method),
