@@ -1,5 +1,8 @@
 """FLOPs against closed formulas, nesting, budgets, and reuse of counts."""
 
+import time
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from trivium.core.budget import Budget
 from trivium.core.errors import BudgetExceeded
-from trivium.core.meter import Meter, count_flops, counting, gradient, measured, spend
+from trivium.core.meter import Meter, aside, count_flops, counting, gradient, measured, spend
 
 
 def quietly(build):
@@ -180,3 +183,26 @@ def test_peak_memory_sees_what_was_held_and_freed():
     assert inner.spent.peak_bytes > 60 * 2**20
     assert outer.spent.peak_bytes >= inner.spent.peak_bytes * 0.9
     assert quiet.spent.peak_bytes < 30 * 2**20
+
+
+def test_what_is_done_aside_is_charged_to_nobody():
+    with Meter() as outer, Meter() as inner:
+        spend(calls=1)
+        with aside():
+            spend(calls=10, new_tokens=5)
+            time.sleep(0.2)
+    for spent in (outer.spent, inner.spent):
+        assert (spent.calls, spent.new_tokens) == (1, 0)
+        assert spent.seconds < 0.15
+
+
+def test_operations_are_counted_aside_so_that_a_repeat_need_not():
+    square = torch.eye(8)
+    key = ("aside", object())
+    counted = []
+    for around in (aside(), nullcontext()):
+        with Meter() as m, around, measured(key):
+            counted.append(counting())
+            _ = square @ square
+        counted.append(m.spent.flops)
+    assert counted == [True, 0, False, 2 * 8**3]

@@ -67,3 +67,13 @@ def test_batches_split_into_micro_batches():
     assert torch.equal(torch.cat([part.ids for part in parts]), batch.ids)
     assert parts[0].mask is None
     assert parts[2].segments.shape == (1, 2)
+
+
+def test_a_trace_sums_what_iterations_say_of_each_depth():
+    trace = Trace()
+    trace.note({"accepted": [1, 0, 0]}, accepted=1)
+    trace.note(committed=1)
+    trace.note({"accepted": [2, 1]}, accepted=3)
+    assert trace.by_depth("accepted") == [3, 1, 0]
+    assert trace.by_depth("verified") == []
+    assert len(trace.depths) == len(trace.iterations) == 3

@@ -76,3 +76,9 @@ def test_shapes_are_checked():
         TokenTree(torch.arange(2), torch.tensor([-1]))
     with pytest.raises(ValueError, match="draft rows"):
         TokenTree(torch.arange(2), torch.tensor([-1, 0]), probs=torch.ones(1, 3))
+
+
+def test_sizes_count_the_nodes_of_each_depth():
+    assert TokenTree.chain(5, [1, 2, 3]).sizes == (1, 1, 1, 1)
+    assert TokenTree.chain(5).sizes == (1,)
+    assert TokenTree.from_paths(5, [[1, 2], [1, 3], [4]]).sizes == (1, 2, 2)

@@ -11,8 +11,10 @@ from tests.families import wrapped
 from trivium.core.errors import NotOffered
 from trivium.core.meter import Meter
 from trivium.core.nouns import Stop
+from trivium.decoding._pair import small_of
 from trivium.decoding.bild import BiLD
 from trivium.decoding.greedy import Greedy
+from trivium.models.sources import load
 
 PROMPT = torch.tensor([[1, 5, 6, 7, 5, 6, 7, 5, 6], [0, 0, 0, 3, 4, 5, 1, 2, 9], [0, 0, 8, 8, 8, 8, 8, 8, 8]])
 MASK = torch.tensor([[True] * 9, [False] * 3 + [True] * 6, [False] * 2 + [True] * 7])
@@ -194,3 +196,8 @@ def test_bad_settings_and_pairs():
         with pytest.raises(ValueError, match="small model has 16 positions"):
             run(BiLD(wrapped("llama", max_position_embeddings=16)))
     assert meter.spent.new_tokens == 0
+
+
+def test_a_named_small_model_computes_in_the_number_format_of_the_large_one():
+    large = load("tiny", dtype="bfloat16").model
+    assert small_of("bild", "tiny", large, ["causal"]).dtype == torch.bfloat16

@@ -266,3 +266,50 @@ def test_top_p_is_kept_to_by_every_verifier():
             probs = tiny()(torch.cat([PROMPT[:1], made.ids], 1)).logits[0, 8:-1].softmax(-1)
         own = probs.gather(1, made.ids[0, :, None])
         assert ((probs * (probs > own)).sum(1) < 0.3 + 1e-9).all()
+
+
+def test_the_trace_says_how_deep_drafts_were_taken():
+    model = tiny("llama")
+    plain = run(Greedy(), model)
+    rows = [PROMPT[row][MASK[row]].tolist() + plain.row(row).tolist() for row in range(3)]
+    trace = run(Speculative(Adversary("right", tuple(rows), length=3)), model).trace
+    assert trace.by_depth("verified") == trace.by_depth("accepted")
+    assert trace.total("rejected") == 0
+    assert trace.by_depth("verified")[0] >= trace.by_depth("verified")[2] > 0
+    trace = run(Speculative(Adversary("wrong", tuple(rows), length=3)), model).trace
+    assert trace.by_depth("accepted") == [0, 0, 0]
+    assert trace.by_depth("rejected") == [trace.by_depth("verified")[0], 0, 0]
+    assert trace.total("rejected") == trace.by_depth("verified")[0] > 0
+
+
+@pytest.mark.parametrize("drafter", [DraftModel(length=3, branching=(2, 2), draws="deterministic"), PromptLookup()])
+def test_the_counts_by_depth_sum_to_those_of_every_pass(drafter):
+    model = tiny("llama")
+    if isinstance(drafter, DraftModel):
+        drafter = replace(drafter, model=noisy("llama", 0.05), min_confidence=0.0)
+    trace = run(Speculative(drafter), model).trace
+    assert trace.total("verified") > trace.total("accepted") > 0
+    for entry, depths in zip(trace.iterations, trace.depths, strict=True):
+        assert {name: sum(numbers) for name, numbers in depths.items()} == {name: entry[name] for name in depths}
+        taken = [a + r for a, r in zip(depths["accepted"], depths["rejected"], strict=True)]
+        assert all(tested <= verified for tested, verified in zip(taken, depths["verified"], strict=True))
+        assert entry["draft_passes"] <= entry["draft_positions"]
+    if isinstance(drafter, DraftModel):
+        assert trace.iterations[0]["draft_passes"] == 3  # one takes in the prompt, two more go deeper
+        assert trace.depths[0]["verified"] == [2 * 3, 4 * 3, 4 * 3]
+    else:
+        assert trace.total("draft_passes") == 0
+
+
+def test_a_block_that_ends_the_text_rejects_nothing():
+    model = tiny("llama")
+    plain = run(Greedy(), model, prompt=PROMPT[:1], mask=None)
+    row = PROMPT[0].tolist() + plain.row(0).tolist()
+    end = plain.row(0).tolist()[3]
+    at = plain.row(0).tolist().index(end)
+    made = run(
+        Speculative(Adversary("right", (row,), length=9)), model, prompt=PROMPT[:1], mask=None, stop=Stop((end,))
+    )
+    assert made.row(0).tolist() == plain.row(0).tolist()[: at + 1]
+    assert made.trace.total("rejected") == 0
+    assert made.trace.total("accepted") == at

@@ -6,6 +6,7 @@ import torch
 from tests.decoding.models import Table, noisy, tiny
 from trivium.core.errors import NotOffered
 from trivium.drafting.draft_model import DraftModel
+from trivium.models.sources import load
 
 CONTEXTS = [torch.tensor([1, 5, 6, 7]), torch.tensor([9, 3])]
 
@@ -124,3 +125,13 @@ def test_what_does_not_fit_is_refused():
 def test_settings_out_of_range(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         DraftModel(**wrong)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_named_draft_computes_in_the_number_format_of_its_target(dtype):
+    target = load("tiny", dtype=dtype).model
+    session = DraftModel(model="tiny").start(target, generator=torch.Generator(), logits=lambda x, _: x)
+    assert session.draft.dtype == target.dtype
+    assert session.draft is not target
+    again = DraftModel(model="tiny").start(target, generator=torch.Generator(), logits=lambda x, _: x)
+    assert again.draft is session.draft

@@ -2,20 +2,21 @@
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from trivium.cli._print import console, print_json
-from trivium.compare import holes
+from trivium.compare import holes, suites
 from trivium.compare.comparison import Comparison, Report
+from trivium.compare.contender import build, describe
 from trivium.compare.executors import Executor, Ray
 from trivium.compare.plan import Named
 from trivium.compare.report import table
 from trivium.compare.training import Training
-from trivium.core.method import find, names
+from trivium.core.method import names
 from trivium.core.nouns import Example
 
 
@@ -25,12 +26,20 @@ class Command:
 
     Example: trivium compare decoding --contenders greedy "min_p(floor=0.1)" --model tiny --folder runs/first
     Run the same command again to go on with a run that was interrupted.
+
+    A suite is a comparison that ships, with contenders, task, budget and seeds chosen: lossless (speculative decoders
+    of every sort against plain greedy and transformers' own, timed in turns on copy, chat and code, in batches of 1 and
+    4) and quality. Example: trivium compare decoding --suite lossless --drafts heads/ draft/ --dtype bfloat16
     """
 
     kind: Positional[str]
     """What varies: decoding, drafting, attribution, architectures or objectives."""
     contenders: tuple[str, ...] = ()
     """Methods written like calls; by default every method of the kind with its defaults. The baseline is added."""
+    suite: str | None = None
+    """A comparison that ships: lossless or quality. What is given besides takes the place of the suite's own."""
+    drafts: tuple[Path, ...] = ()
+    """Folders made by `trivium draft train` or `trivium draft make`, for the suite's contenders that need one."""
     model: str = "smollm2-135m"
     """A folder, a known name or a hub identifier; of no matter where models are trained."""
     task: str | None = None
@@ -39,8 +48,8 @@ class Command:
     """A text file with a prompt per line, or JSON lines with 'text' and if you like 'id', 'group' and 'chat'."""
     budget: str | None = None
     """What each contender may spend, such as '64 new_tokens' or '1e12 flops'; by default the kind's own."""
-    seeds: int = 3
-    """Repeats with different draws; the same for all contenders."""
+    seeds: int | None = None
+    """Repeats with different draws, or of what is timed; the same for all contenders. By default 3, or the suite's."""
     baseline: str | None = None
     """What every contender is set against; by default the kind's own, with the settings it has among the contenders."""
     trials: int = 0
@@ -48,7 +57,7 @@ class Command:
     training: str | None = None
     """What stays fixed where models are trained, such as "training(corpus='stories', length=256, batch_size=8)"."""
     folder: Path | None = None
-    """Where the run goes; runs/<kind> by default. A folder that holds this comparison is gone on with."""
+    """Where the run goes; by default runs/KIND[-SUITE]. A folder that holds this comparison is gone on with."""
     executor: Literal["process", "ray"] = "process"
     """Work in this process, or on a Ray cluster (extra 'cluster')."""
     workers: int = 2
@@ -66,11 +75,21 @@ class Command:
 
     def run(self) -> int:
         hole = holes.hole(self.kind)
+        chosen = suites.suite(self.kind, self.suite) if self.suite else None
+        if self.drafts and chosen is None:
+            raise ValueError("--drafts belongs to a suite; without one, write speculative(drafter=medusa(folder=...))")
         if self.prompts is not None and self.task is not None:
-            raise ValueError("give either a task or prompts; prompts belong to the task 'continuation'")
-        task: Any = self.task
+            raise ValueError("give either a task or prompts; prompts belong to the task 'continuation' or the suite's")
+        task: Any = self.task or (chosen.task if chosen else None)
         if self.prompts is not None:
-            task = find("evaluation", "continuation")(prompts=read_prompts(self.prompts))
+            task = build("evaluation", task or "continuation")
+            task = replace(task, prompts=read_prompts(self.prompts))
+        contenders: Any = self.contenders or names(self.kind)
+        labels: dict[str, str] = {}
+        if chosen is not None:
+            own = chosen.contenders(self.drafts, self.dtype)
+            labels = {describe(contender): label for label, contender in own.items()}
+            contenders = self.contenders or list(own.values())
         system: Any = self.model
         if hole.per_seed:
             system = Training.read(self.training) if self.training else None
@@ -80,20 +99,23 @@ class Command:
             system = Named(self.model, dtype=self.dtype)
         comparison = Comparison(
             vary=self.kind,
-            contenders=self.contenders or names(self.kind),
+            contenders=contenders,
             system=system,
             task=task,
-            budget=self.budget,
-            seeds=self.seeds,
+            budget=self.budget or (chosen.budget if chosen else None),
+            seeds=self.seeds if self.seeds is not None else chosen.seeds if chosen else 3,
             baseline=self.baseline,
             trials=self.trials,
-            name=self.name,
+            name=self.name or (chosen.title if chosen else ""),
+            labels=labels,
+            shown=chosen.shown if chosen else None,
             command=self._command(),
         )
         executor: str | Executor = self.executor
         if self.executor == "ray":
             executor = Ray(self.workers, address=self.ray_address)
-        report = comparison.run(self.folder or Path("runs") / self.kind, executor=executor, retry=self.retry)
+        home = Path("runs") / "-".join(filter(None, (self.kind, self.suite)))
+        report = comparison.run(self.folder or home, executor=executor, retry=self.retry)
         show(report, as_json=self.json)
         return exit_code(report)
 

@@ -25,6 +25,7 @@ from trivium.compare.findings import findings
 from trivium.compare.folder import RunFolder, key_of
 from trivium.compare.plan import Named, Plan, short
 from trivium.compare.report import markdown, page, table
+from trivium.compare.suites import Shown
 from trivium.compare.training import Training
 from trivium.compare.work import Record, Unit, repeated
 from trivium.core.budget import Budget
@@ -82,6 +83,10 @@ class Comparison:
     """Per contender (by name or text) the values that tuning may give to its fields."""
     name: str = ""
     """Title of the report."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What a report calls contenders, by their text; their short names where nothing is said."""
+    shown: Shown | None = None
+    """Tables by group of examples that a report has besides."""
     command: str = ""
     """What to type to repeat this, for the report; made up where it is empty."""
 
@@ -131,6 +136,8 @@ class Comparison:
             seeds=self.seeds,
             trials=self.trials,
             tune=self.tune,
+            labels=self.labels,
+            shown=self.shown,
         )
 
     def run(

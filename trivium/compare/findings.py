@@ -4,8 +4,9 @@ Everything here is a function of ``comparison.json``, ``records.jsonl`` and ``pr
 again at any time without the model. The shape of the result is described in ``record``.
 """
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Ma
         "units": {unit: meanings[unit] for unit in spent_units},
         "contenders": contenders,
         "pairs": [_pair_dict(run, a, measure, pair) for a, measure, pair in pairs],
+        "by_group": _tables(run),
         "examples": _examples(run),
         "curves": _curves(run),
         "tuning": {
@@ -79,6 +81,7 @@ class _Run:
         self.names: dict[str, str] = {entry["config"]: entry["name"] for entry in shown["contenders"]}
         self.measures: list[Mapping[str, Any]] = shown["measures"]
         self.binary = {measure["name"] for measure in self.measures if measure.get("binary")}
+        self.ratio = {measure["name"] for measure in self.measures if measure.get("ratio")}
         self.weights: Mapping[str, str] = shown["weights"]
         self.info = {example["id"]: example for example in shown["examples"]}
         self.done: dict[str, dict[tuple[str, int], Record]] = defaultdict(dict)
@@ -118,7 +121,8 @@ class _Run:
         return record["values"][measure], record["values"][weight] if weight else 1.0
 
     def by_example(self, contenders: Sequence[str], measure: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Examples, values (contenders, examples) averaged over the seeds that all have, weights (examples,)."""
+        """Examples, values (contenders, examples) averaged over the seeds that all have, weights (examples,). Of what
+        is compared by ratios, the logarithms of the medians over these seeds."""
         names, values, weights = [], [], []
         for example in self.info:
             found = [[self.value(c, measure, example, seed) for c in contenders] for seed in self.seeds]
@@ -126,7 +130,10 @@ class _Run:
             if whole:
                 cells = np.array(whole, float)  # (seeds, contenders, value and weight)
                 names.append(example)
-                values.append((cells[..., 0] * cells[..., 1]).sum(0) / np.maximum(cells[..., 1].sum(0), 1e-300))
+                if measure in self.ratio:
+                    values.append(np.median(np.log(cells[..., 0]), 0))
+                else:
+                    values.append((cells[..., 0] * cells[..., 1]).sum(0) / np.maximum(cells[..., 1].sum(0), 1e-300))
                 weights.append(cells[..., 1].mean())
         return names, np.array(values).T, np.array(weights)
 
@@ -139,7 +146,8 @@ class _Run:
             if whole:
                 cells = np.array(whole, float)
                 seeds.append(seed)
-                values.append((cells[..., 0] * cells[..., 1]).sum(0) / cells[..., 1].sum(0))
+                mean = (cells[..., 0] * cells[..., 1]).sum(0) / cells[..., 1].sum(0)
+                values.append(np.log(mean) if measure in self.ratio else mean)
         return seeds, np.array(values).T
 
     def summary(self, contender: str, measure: str) -> Interval | None:
@@ -169,6 +177,11 @@ class _Run:
         return statistics.paired(values[0], values[1], clusters, weighed, binary=measure in self.binary)
 
 
+def _shown(x: float | None, ratio: bool) -> float | None:
+    """A number of a summary as it is shown: what was averaged as a logarithm, as itself."""
+    return math.exp(x) if ratio and x is not None else x
+
+
 def _pairs(run: _Run) -> list[tuple[str, str, Pair]]:
     """Each contender against the baseline on each measure that has a direction: the family that Holm covers."""
     baseline = next(entry["config"] for entry in run.shown["contenders"] if entry["baseline"])
@@ -190,14 +203,14 @@ def _pairs(run: _Run) -> list[tuple[str, str, Pair]]:
 
 def _pair_dict(run: _Run, a: str, measure: str, pair: Pair) -> dict[str, Any]:
     baseline = next(entry["name"] for entry in run.shown["contenders"] if entry["baseline"])
-    interval = pair.interval
+    interval, ratio = pair.interval, measure in run.ratio
     return {
         "a": run.names[a],
         "b": baseline,
         "measure": measure,
-        "difference": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
+        "difference": _shown(interval.mean, ratio),
+        "low": _shown(interval.low, ratio),
+        "high": _shown(interval.high, ratio),
         "p": pair.p,
         "p_holm": pair.p_holm,
         "verdict": "" if run.smoke else pair.verdict or "",
@@ -205,7 +218,7 @@ def _pair_dict(run: _Run, a: str, measure: str, pair: Pair) -> dict[str, Any]:
         "clusters": interval.clusters,
         "method": interval.method,
         "test": pair.test,
-        "detectable": interval.detectable,
+        "detectable": _shown(interval.detectable, ratio),
         "correlation": pair.correlation,
     }
 
@@ -218,8 +231,9 @@ def _contender(
     for measure in run.measures:
         found = run.summary(config, measure["name"])
         if found is not None:
+            mean, low, high = (_shown(x, measure["name"] in run.ratio) for x in (found.mean, found.low, found.high))
             measures[measure["name"]] = {
-                "mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "clusters": found.clusters,
+                "mean": mean, "low": low, "high": high, "n": found.n, "clusters": found.clusters,
             }  # fmt: skip
     return {
         "name": entry["name"],
@@ -274,10 +288,55 @@ def _by_group(run: _Run, config: str) -> dict[str, dict[str, float]]:
         for group in dict.fromkeys(of):
             if group:
                 inside = [n for n, name in enumerate(of) if name == group]
-                groups.setdefault(group, {})[measure["name"]] = float(
-                    np.average(values[0][inside], weights=weights[inside])
-                )
+                mean = float(np.average(values[0][inside], weights=weights[inside]))
+                shown = _shown(mean, measure["name"] in run.ratio)
+                groups.setdefault(group, {})[measure["name"]] = mean if shown is None else shown
     return groups
+
+
+def _tables(run: _Run) -> list[dict[str, Any]]:
+    """Where a suite asks for it: per group of examples a row for each contender, with its speed over that of others."""
+    asked = run.shown.get("by_group")
+    if not asked:
+        return []
+    groups: dict[str, set[str]] = {}
+    for example in run.info.values():
+        groups.setdefault(example["group"], set()).add(example["id"])
+    known = {name: config for config, name in run.names.items()}
+    against = [name for name in asked["against"] if name in known]
+    tables = []
+    for group, inside in groups.items():
+        rows = []
+        for config, name in run.names.items():
+            ratios = {other: _ratio(run, config, known[other], asked["ratio"], inside) for other in against}
+            values = {column: _mean(run, config, column, inside) for column in (*asked["columns"], asked["bound"])}
+            levels = [_mean(run, config, f"{asked['levels']}_{level}", inside) for level in range(1, LEVELS + 1)]
+            if any(value is not None for value in values.values()):
+                first, bound = ratios.get(against[0]) if against else None, values[asked["bound"]]
+                rows.append(
+                    {"name": name, "ratios": ratios, "values": values, "levels": levels,
+                     "efficiency": first / bound if first and bound else None}
+                )  # fmt: skip
+        tables.append({"group": group, "against": against, "columns": [*asked["columns"]], "bound": asked["bound"],
+                       "levels": asked["levels"], "rows": rows})  # fmt: skip
+    return tables
+
+
+LEVELS = 8
+"""Depths of a draft that a table shows."""
+
+
+def _mean(run: _Run, config: str, measure: str, inside: Set[str]) -> float | None:
+    names, values, _ = run.by_example([config], measure)
+    found = [value for name, value in zip(names, values[0] if names else (), strict=True) if name in inside]
+    return _shown(float(np.mean(found)), measure in run.ratio) if found else None
+
+
+def _ratio(run: _Run, config: str, other: str, measure: str, inside: Set[str]) -> float | None:
+    """Of speeds, over the examples that both have: the geometric mean of the ratios of their medians."""
+    names, values, _ = run.by_example([config, other], measure)
+    found = [values[0][at] - values[1][at] for at, name in enumerate(names) if name in inside]
+    return math.exp(float(np.mean(found))) if found else None
 
 
 def _spent(run: _Run, config: str) -> dict[str, dict[str, float]]:

@@ -75,13 +75,16 @@ def needs_of(contender: object) -> frozenset[str]:
 
 def missing(kind: str, contender: object, system: object) -> tuple[str, ...]:
     """What the contender needs and the system's model does not offer; and where it is trained anew, on batches of text,
-    the other kind of batch that it learns from."""
+    the other kind of batch that it learns from. A contender whose needs are in no list of capabilities says itself what
+    it lacks: ``lacks(model)`` -> words."""
     if isinstance(system, Training):
         learns_from = getattr(contender, "learns_from", Batch)
         return () if learns_from is Batch else (learns_from.__name__.lower(),)
     if not isinstance(system, System) and not hasattr(system, "model"):
         return ()
-    return lacking(system.model, needs_of(_whole(kind, contender)))  # type: ignore[attr-defined]
+    model = system.model  # type: ignore[attr-defined]
+    own = getattr(contender, "lacks", None)
+    return (*lacking(model, needs_of(_whole(kind, contender))), *(own(model) if callable(own) else ()))
 
 
 def lossless(kind: str, contender: object) -> bool:
@@ -108,7 +111,9 @@ def decode(
     decoder: Any, system: System, task: Any, example: Example, budget: Budget, generator: torch.Generator
 ) -> Generation:
     """Let the decoder go on from the example's prompt. The generator is one per example and seed, so that contenders
-    are paired and no result depends on the order of work."""
+    are paired and no result depends on the order of work. A task may have its own way of letting a decoder run."""
+    if hasattr(task, "run"):
+        return task.run(system.fit(decoder), system, example, new_tokens(task, budget), generator)
     prompt = prompt_of(system, task, example)
     stop = system.stop if getattr(task, "stop_early", False) else Stop()
     before = meter.Meter(who="this decoder")

@@ -14,9 +14,10 @@ from typing import Any
 from trivium.compare import contender as text
 from trivium.compare import holes, tuning
 from trivium.compare.folder import FORMAT
+from trivium.compare.suites import Shown
 from trivium.compare.training import Training
 from trivium.compare.tuning import described
-from trivium.compare.work import Record, Unit, Work
+from trivium.compare.work import Record, Unit, Work, rows_of
 from trivium.core.budget import Budget
 from trivium.core.errors import NotOffered
 from trivium.core.files import sha256
@@ -59,12 +60,15 @@ class Plan:
         seeds: Sequence[int],
         trials: int,
         tune: Mapping[str, Mapping[str, Sequence[Any]]],
+        labels: Mapping[str, str] = {},
+        shown: Shown | None = None,
     ) -> None:
         self.kind, self.hole = kind, holes.hole(kind)
         self.methods = {text.describe(contender): contender for contender in contenders}
         self.baseline = text.describe(baseline)
         self.system, self.task = system, task
         self.budget, self.seeds, self.trials, self.tune = budget, tuple(seeds), trials, tune
+        self.labels, self.shown = labels, shown
         self.measures: Sequence[Measure] = task.measures
         self.weights: Mapping[str, str] = getattr(task, "weighted_by", {})
 
@@ -187,8 +191,8 @@ class Plan:
         if self.hole.per_seed:
             cost = 100.0 / (self.trials if phase == "tune" else 1)
             return [Unit(name, config, phase, seed, tuple(example.id for example in examples), trial, cost)]
-        cost = self.budget.amount if self.budget.unit == "new_tokens" else 1.0
-        return [Unit(name, config, phase, seed, (example.id,), trial, cost) for example in examples]
+        each = self.budget.amount if self.budget.unit == "new_tokens" else 1.0
+        return [Unit(name, config, phase, seed, (example.id,), trial, each * rows_of(example)) for example in examples]
 
     # Words ---------------------------------------------------------------------------------------------------------
 
@@ -240,6 +244,7 @@ class Plan:
                     }
                     for example in self.examples["test"]
                 ],
+                "by_group": dataclasses.asdict(self.shown) if self.shown is not None else None,
                 "command": command or _again(folder),
             },
         }
@@ -248,7 +253,7 @@ class Plan:
     def _contender(self, name: str, method: Any) -> dict[str, Any]:
         words = ", ".join(self.lacking.get(name, ()))
         return {
-            "name": short_names(list(self.methods))[name],
+            "name": self.labels.get(name) or short_names(list(self.methods))[name],
             "config": name,
             "baseline": name == self.baseline,
             "lossless": holes.lossless(self.kind, method),

@@ -11,7 +11,8 @@ A **record** is one line of ``records.jsonl``: one unit of work that was done, o
      "spent": {"new_tokens": 64, ...},   every unit of core.budget
      "output": {"text": "...", ...},     what to show: see ``examples`` below
      "vectors": {"own": [...], ...},     only where a measure is pooled: what it is made of, see ``pooled``
-     "drew": true,                       whether a random number was asked for; false lets other seeds repeat it
+     "drew": true,                       whether a random number was asked for, or time is what is measured; false
+                                         lets other seeds repeat it
      "repeats": 0,                       only there: the seed whose record this repeats
      "error": null}                      or {"type": "BudgetExceeded", "message": "..."}
 
@@ -22,8 +23,9 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
     budget                       {"unit": "new_tokens", "amount": 64.0, "tolerance": 0.02, "text": "64 new_tokens"}
     baseline                     name of the contender that the pairs are compared with
     smoke                        true where there is too little to judge; then no pair has a verdict
-    measures                     [{"name", "title", "higher_is_better": true|false|null, "unit", "binary",
-                                   "pooled": "" or the statistic of all outputs that it is}], the leading one first
+    measures                     [{"name", "title", "higher_is_better": true|false|null, "unit", "binary", "ratio",
+                                   "pooled": "" or the statistic of all outputs that it is}], the leading one first;
+                                  where "ratio" is true, means are geometric and differences are quotients
     units                        {unit: meaning} of every key that appears under "spent"
     contenders                   [{"name": short label, unique; "config": canonical text; "lossless": bool;
                                    "note": "" | "untuned" | "not applicable, needs state" | "3 of 24 failed: ...";
@@ -36,6 +38,10 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
     pairs                        [{"a": contender, "b": baseline, "measure", "difference", "low", "high", "p", "p_holm",
                                    "verdict": "supported"|"contradicted"|"not visible at this scale"|"",
                                    "n", "clusters", "method", "detectable", "correlation"}]
+    by_group                     [{"group", "against": [contender], "columns": [measure], "bound": measure,
+                                   "levels": measure, "rows": [{"name", "ratios": {contender: speed over its}, "efficiency",
+                                             "values": {measure: mean}, "levels": [mean at depth 1, 2, ...]}]}];
+                                 empty where no suite asks for it; every number may be null
     examples                     [{"id", "group", "seed", "prompt",
                                    "outputs": {contender: {"text", "spans": [{"text", "kind":
                                    "plain"|"accepted"|"drafted"}], "values": {...}, "html": fragment or null,

@@ -105,9 +105,7 @@ def markdown(report: Report) -> str:
         heads = ["contender", "against", "measure", "difference", "interval", "Holm", "verdict", "n (clusters)"]
         lines += ["", "## Differences", "", _line(*heads), "|".join(["", *(" --- " for _ in heads), ""])]
     for pair, measure in found:
-        scale = wording.pair_scale(pair)
-        ends = wording.interval(pair.get("low"), pair.get("high"), scale, sign=True)
-        amount, sure = scale(pair.get("difference"), sign=True), wording.p_value(pair.get("p_holm"))
+        (amount, ends), sure = wording.difference(pair, measure), wording.p_value(pair.get("p_holm"))
         title, verdict = measure.get("title") or measure["name"], pair.get("verdict") or "no verdict"
         lines.append(_line(pair["a"], pair["b"], title, amount, ends, sure, verdict, columns.counted(pair)))
     failed = [(contender["name"], why) for contender in report["contenders"] for why in wording.failures(contender)]

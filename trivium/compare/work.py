@@ -7,7 +7,7 @@ refuses) gives a record with the reason; anything else is a fault of the program
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +85,21 @@ class Work:
     def _fill(self, unit: Unit, example_id: str) -> Record:
         example, system, budget = self.examples[example_id], self.opened(), self._budget(unit)
         assert self.hole.fill is not None
+        if budget.unit == "new_tokens":  # those of a row; an example may be a batch of them
+            budget = replace(budget, amount=budget.amount * rows_of(example))
         device = system.model.device if hasattr(system, "model") else "cpu"
         generator = seeds.generator(seed_of(unit), example.id, self.kind, device=device)
         fresh = generator.get_state()
         counted = meter.Meter(budget, who=unit.contender)
         try:
             with counted:
-                output = self.hole.fill(self.methods[unit.config], system, self.task, example, budget, generator)
+                output = self.hole.fill(
+                    self.methods[unit.config], system, self.task, example, self._budget(unit), generator
+                )
             seen = self.task.score(system, example, output)
             made = _record(unit, example_id, counted.spent, seen, self.hole.show(system, output))
-            return made | {"drew": not torch.equal(fresh, generator.get_state())}
+            timed = getattr(self.task, "timed", False)  # then a repeat is worth its while even if nothing is drawn
+            return made | {"drew": timed or not torch.equal(fresh, generator.get_state())}
         except FAILURES as error:
             return _record(unit, example_id, counted.spent, error)
 
@@ -171,6 +176,11 @@ class _Scaled(Bar):
     def say(self, text: str) -> None:
         if self.part is not None and self.part.whole is not None:
             self.part.whole.say(text)
+
+
+def rows_of(example: Example) -> int:
+    """How many rows an example puts to a decoder at once."""
+    return int(example.fields.get("rows", 1))
 
 
 def seed_of(unit: Unit) -> int:

@@ -47,10 +47,12 @@ class Meter:
         self._started: float | None = None
         self._base = 0
         self._peak = 0
+        self._aside = 0.0
 
     def __enter__(self) -> "Meter":
         _note_peaks()
         self._base = self._peak = _reset_peak()
+        self._aside = 0.0
         self._started = time.perf_counter()
         self._token = _meters.set((*_meters.get(), self))
         return self
@@ -68,7 +70,7 @@ class Meter:
             return self._spent
         return replace(
             self._spent,
-            seconds=self._spent.seconds + time.perf_counter() - self._started,
+            seconds=self._spent.seconds + time.perf_counter() - self._started - self._aside,
             peak_bytes=max(self._spent.peak_bytes, self._peak - self._base),
         )
 
@@ -85,6 +87,23 @@ def spend(**amounts: float) -> None:
         cost = Spent(**amounts)  # type: ignore[arg-type]
         for meter in meters:
             meter.add(cost)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Charge nothing of the body to the meters that are running, its seconds and memory included: it is a warm-up or a
+    check, and no part of what is measured. Its operations are counted all the same, so that a later run need not."""
+    meters, started = _meters.get(), time.perf_counter()
+    _note_peaks()
+    token = _meters.set((Meter(),))
+    try:
+        yield
+    finally:
+        _meters.reset(token)
+        if meters:
+            _reset_peak()
+        for meter in meters:
+            meter._aside += time.perf_counter() - started
 
 
 def counting() -> bool:

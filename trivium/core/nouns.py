@@ -55,15 +55,20 @@ class Loss:
 class Trace:
     """What a decoder did, one entry per iteration (an iteration is one pass of the target model).
 
-    ``drafted``, ``accepted`` and ``committed`` are summed over rows; ``target_positions`` and ``draft_positions`` are
-    the positions fed; ``seconds`` maps a phase ("prefill", "draft", "verify", "choose") to its wall-clock sum.
+    ``drafted``, ``verified``, ``accepted``, ``rejected`` and ``committed`` are summed over rows, where ``rejected``
+    counts the rows in which drafts were left and none was taken; ``draft_passes`` are passes of a draft model, and
+    ``target_positions`` and ``draft_positions`` the positions fed. ``depths`` has one entry per iteration as well: the
+    verified and accepted drafts and the rejections at depth 1, 2, ... below the pending token. ``seconds`` maps a phase
+    ("prefill", "draft", "verify", "choose") to its wall-clock sum.
     """
 
     iterations: list[dict[str, int]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    depths: list[dict[str, list[int]]] = field(default_factory=list)
 
-    def note(self, **counts: int) -> None:
+    def note(self, depths: Mapping[str, Sequence[int]] | None = None, **counts: int) -> None:
         self.iterations.append(counts)
+        self.depths.append({name: list(numbers) for name, numbers in (depths or {}).items()})
 
     def total(self, name: str) -> int:
         return sum(entry.get(name, 0) for entry in self.iterations)
@@ -79,6 +84,11 @@ class Trace:
         """Accepted over verified draft tokens; None where nothing was drafted."""
         verified = self.total("verified")
         return self.total("accepted") / verified if verified else None
+
+    def by_depth(self, name: str) -> list[int]:
+        """How many drafts were "verified" or "accepted", or rows "rejected", at depth 1, 2, ... in all iterations."""
+        deepest = max((len(entry.get(name, ())) for entry in self.depths), default=0)
+        return [sum(e[name][at] for e in self.depths if at < len(e.get(name, ()))) for at in range(deepest)]
 
 
 @dataclass(frozen=True)
@@ -188,6 +198,9 @@ class Measure:
     pooled: str = ""
     """Where it is of all outputs together rather than a mean over examples: the statistic of their vectors that it is,
     by its name in ``compare.pooled``."""
+    ratio: bool = False
+    """Values are positive and are compared by their ratios: means are geometric, and of an example's repeats the median
+    counts. Meant for speeds."""
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,12 @@ class TokenTree:
         return seen
 
     @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """How many nodes there are at each depth, from the root on."""
+        chain = bool((self.parents == torch.arange(-1, len(self) - 1)).all())
+        return (1,) * len(self) if chain else tuple(self.depths.bincount().tolist())
+
+    @cached_property
     def children(self) -> tuple[tuple[int, ...], ...]:
         """Per node its children, in drawing order."""
         found: list[list[int]] = [[] for _ in range(len(self))]

@@ -71,7 +71,10 @@ class Side:
 def small_of(who: str, small: LanguageModel | str | None, large: LanguageModel, needs: Sequence[str]) -> LanguageModel:
     """The small model of a pair: given, to be loaded by name, or the large one itself. Raises ValueError where the two
     cannot share a text."""
-    found = _loaded(small) if isinstance(small, str) else large if small is None else small
+    if isinstance(small, str):
+        found = _loaded(small, str(large.dtype).removeprefix("torch."), str(large.device))
+    else:
+        found = large if small is None else small
     if found.vocab_size != large.vocab_size:
         raise ValueError(
             f"the small model has a vocabulary of {found.vocab_size} and the large one of {large.vocab_size}; "
@@ -91,5 +94,5 @@ def check_room(small: LanguageModel, longest: int) -> None:
 
 
 @lru_cache(maxsize=4)
-def _loaded(name: str) -> LanguageModel:
-    return load(name).model
+def _loaded(name: str, dtype: str, device: str) -> LanguageModel:
+    return load(name, dtype=dtype, device=device).model

@@ -152,7 +152,7 @@ class _Run:
             state = self._drop_finished(state)
             live = set(self.writer.live)
             room = [self.writer.room(row) - 1 if row in live else 0 for row in range(len(self.lengths))]
-            before = getattr(session, "positions", 0)
+            before = [getattr(session, name, 0) for name in ("passes", "positions")]
             proposed = session.propose([self.context(row) for row in range(len(self.lengths))], room)
             trees = [_within(proposed[row], room[row]) for row in self.fed]
             self._check(trees)
@@ -164,17 +164,19 @@ class _Run:
             logits, hidden, longer = out.logits, out.hidden, out.state
             assert longer is not None
             del out
-            kept, counts = self._verify(trees, logits, [self.lengths[row] - 1 for row in self.fed])
+            kept, counts, depths = self._verify(trees, logits, [self.lengths[row] - 1 for row in self.fed])
             if observing is not None:
                 self._tell(observing, kept, hidden)
             beside = longer.slots - state.slots - kept.shape[1]
             state = self._keep(state, longer, torch.nn.functional.pad(kept, (0, beside)) if beside else kept)
             del longer  # a longer state that is still held would force a copy of the cache
             self.trace.note(
+                depths,
                 rows=len(live),
                 drafted=sum(len(proposed[row]) - 1 for row in live),
                 target_positions=sum(len(tree) for tree in trees) + beside * len(trees),
-                draft_positions=getattr(session, "positions", 0) - before,
+                draft_passes=getattr(session, "passes", 0) - before[0],
+                draft_positions=getattr(session, "positions", 0) - before[1],
                 **counts,
             )
             clock.lap("verify")
@@ -191,12 +193,15 @@ class _Run:
 
     def _verify(
         self, trees: Sequence[TokenTree], logits: Tensor, before: Sequence[int]
-    ) -> tuple[Tensor, dict[str, int]]:
-        """Let the verifier choose in every live row and commit. Returns the kept nodes (rows, nodes) and counts."""
+    ) -> tuple[Tensor, dict[str, int], dict[str, list[int]]]:
+        """Let the verifier choose in every live row and commit. Returns the kept nodes (rows, nodes), and counts in all
+        and by depth."""
         kept = torch.zeros(logits.shape[:2], dtype=torch.bool)
         kept[:, 0] = True
         shared = shared_work(self.pipeline, logits)
-        live, counts = set(self.writer.live), {"verified": 0, "accepted": 0, "committed": 0}
+        live, committed = set(self.writer.live), 0
+        deepest = max(len(tree.sizes) for tree in trees) - 1
+        depths = {name: [0] * deepest for name in ("verified", "accepted", "rejected")}
         chosen: list[
             tuple[int, list[int], list[int]]
         ] = []  # row of the pass, nodes from the root down, tokens after them
@@ -217,10 +222,14 @@ class _Run:
             self.committed[row, length : length + taken] = torch.tensor(tokens[:taken])
             self.lengths[row] += taken
             kept[at, path] = True
-            counts["verified"] += len(trees[at]) - 1
-            counts["accepted"] += min(taken, size - 1)
-            counts["committed"] += taken
-        return kept, counts
+            committed += taken
+            for depth, nodes in enumerate(trees[at].sizes[1:]):
+                depths["verified"][depth] += nodes
+            for depth in range(min(taken, size - 1)):
+                depths["accepted"][depth] += 1
+            if taken == size and trees[at].children[path[-1]]:
+                depths["rejected"][size - 1] += 1
+        return kept, {name: sum(found) for name, found in depths.items()} | {"committed": committed}, depths
 
     def _own_logprobs(
         self, logits: Tensor, chosen: list[tuple[int, list[int], list[int]]], before: Sequence[int]

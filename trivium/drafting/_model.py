@@ -24,7 +24,7 @@ MOST = 1024
 
 def draft_for(who: str, draft: LanguageModel | str | None, target: LanguageModel, branches: bool) -> LanguageModel:
     """The model that drafts for a target, checked: named, given, or the target itself."""
-    model = loaded(draft) if draft is not None else target
+    model = target if draft is None else loaded(draft, target)
     if model.vocab_size != target.vocab_size:
         raise ValueError(
             f"the draft model has a vocabulary of {model.vocab_size} and the target one of {target.vocab_size}; "
@@ -34,14 +34,18 @@ def draft_for(who: str, draft: LanguageModel | str | None, target: LanguageModel
     return model
 
 
-def loaded(draft: LanguageModel | str) -> LanguageModel:
-    """A draft that is named is loaded; one name is read once."""
-    return _named(draft) if isinstance(draft, str) else draft
+def loaded(draft: LanguageModel | str, target: LanguageModel | None = None) -> LanguageModel:
+    """A draft that is named is loaded, in the number format and on the device of the target; one name is read once."""
+    if not isinstance(draft, str):
+        return draft
+    if target is None:
+        return _named(draft)
+    return _named(draft, str(target.dtype).removeprefix("torch."), str(target.device))
 
 
 @lru_cache(maxsize=4)
-def _named(name: str) -> LanguageModel:
-    return load(name).model
+def _named(name: str, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
+    return load(name, dtype=dtype, device=device).model
 
 
 def check_size(what: str, nodes: int) -> None:
@@ -123,7 +127,7 @@ class Drafting(ABC):
         self.rows: list[Row] = []
         self.order: list[int] = []  # the rows of the state
         self.state: State | None = None
-        self.positions = 0  # fed to the draft so far
+        self.passes = self.positions = 0  # of the draft so far, and fed to it
 
     @abstractmethod
     def depth(self, row: Row, committed: Sequence[int]) -> int:
@@ -270,6 +274,7 @@ class Drafting(ABC):
     def _feed(self, ids: Tensor, mask: Tensor | None = None, **arguments: object) -> Tensor:
         """One pass of the draft, which becomes its state: (rows, columns, vocab) logits."""
         device = self.draft.device
+        self.passes += 1
         self.positions += ids.numel()
         mask = None if mask is None else mask.to(device)
         out = self.draft(ids.to(device), mask=mask, state=self.state, keep_state=True, **arguments)

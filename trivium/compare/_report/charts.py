@@ -227,14 +227,14 @@ def _tradeoff(report: Report, measure: str, unit: str, width: int, height: int) 
 
 def _forest(report: Report, measure: str, width: int) -> Drawing | None:
     look, wide = looks(report), width > 500
-    rows: list[Row] = []
+    ratio, rows = bool(_measure(report, measure).get("ratio")), []
+    same = 1.0 if ratio else 0.0
     pairs = [pair for pair in report.get("pairs") or [] if pair["measure"] == measure and pair["a"] in look]
     for pair in pairs:
         x, verdict = finite(pair.get("difference")), pair.get("verdict") or ""
         if x is None:
             continue
-        own, scale = look[pair["a"]], wording.pair_scale(pair)
-        amount = f"{scale(x, sign=True)} {wording.interval(pair.get('low'), pair.get('high'), scale, sign=True)}"
+        own, amount = look[pair["a"]], " ".join(wording.difference(pair, _measure(report, measure)))
         rows.append(
             {
                 "row": len(rows), "name": _short(pair["a"]), "x": x, "amount": amount.strip(), "mark": own.colour,
@@ -247,19 +247,19 @@ def _forest(report: Report, measure: str, width: int) -> Drawing | None:
         )  # fmt: skip
     if not rows:
         return None
-    across = Span.over([0.0, *(row[end] for row in rows for end in ("low", "high"))]).widened(0.06)
+    across = Span.over([same, *(row[end] for row in rows for end in ("low", "high"))]).widened(0.06)
     written = wording.measure_scale([row["x"] for row in rows], [(row["high"] - row["low"]) / 2 for row in rows])
     names, amounts, words = (max(len(row[key]) for row in rows) * 6.8 for key in ("name", "amount", "verdict"))
     inner = int(max(200, width - names - amounts - words - 64)) if wide else width - 16
     better = _measure(report, measure).get("higher_is_better")
     x = alt.X(
         "x:Q",
-        title="" if better is None else "worse ← 0 → better" if better else "better ← 0 → worse",
+        title="" if better is None else ("worse ← {} → better" if better else "better ← {} → worse").format(int(same)),
         scale=across.scale(),
         axis=alt.Axis(
             grid=True,
             tickCount=max(3, inner // 90),
-            labelExpr=f"datum.value == 0 ? '0' : format(datum.value, '+.{written.decimals}~f')",
+            labelExpr=f"datum.value == 0 ? '0' : format(datum.value, '{'' if ratio else '+'}.{written.decimals}~f')",
         ),
     )
     y = alt.Y("row:O", axis=None, sort=None)
@@ -280,7 +280,7 @@ def _forest(report: Report, measure: str, width: int) -> Drawing | None:
             *_text(base, {"x": alt.value(inner), **verdict}, align="right", fontWeight=600, yOffset=-12),
         ]
     layers = [
-        base.mark_rule(aria=False, strokeDash=[3, 3]).encode(x=alt.XDatum(0), color=alt.value(MUTED)),
+        base.mark_rule(aria=False, strokeDash=[3, 3]).encode(x=alt.XDatum(same), color=alt.value(MUTED)),
         base.mark_rule(aria=False, strokeWidth=2.5, yOffset=down).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y),
         base.mark_point(size=90, filled=True, opacity=1, strokeWidth=2, yOffset=down).encode(
             x=x,
@@ -293,8 +293,8 @@ def _forest(report: Report, measure: str, width: int) -> Drawing | None:
         *texts,
     ]
     baseline = _short(report.get("baseline") or "the baseline")
-    title = _title(f"Difference in {_named(report, measure)}", f"to {baseline}", width - 16)
-    told = f"Differences to {baseline} in {_named(report, measure)}, a row per contender"
+    title = _title(f"{'Ratio' if ratio else 'Difference'} in {_named(report, measure)}", f"to {baseline}", width - 16)
+    told = f"{'Ratios' if ratio else 'Differences'} to {baseline} in {_named(report, measure)}, a row per contender"
     height = alt.Step(36 if wide else 62)
     return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), {"forest": rows}, told)
 

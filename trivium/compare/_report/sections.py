@@ -444,10 +444,9 @@ def _radios(group: str, legend: str, options: Mapping[str, str], used: set[int])
 def _pairs(report: Report) -> Html | None:
     rows = []
     for pair, measure in columns.judged(report):
-        scale = wording.pair_scale(pair)
+        scale, over = wording.pair_scale(pair), " / " if measure.get("ratio") else " − "
         numbers = [
-            scale(pair.get("difference"), sign=True),
-            wording.interval(pair.get("low"), pair.get("high"), scale, sign=True) or "—",
+            *(text or "—" for text in wording.difference(pair, measure)),
             *(wording.p_value(pair.get(p)).removeprefix("p ").removeprefix("= ") or "—" for p in ("p", "p_holm")),
             scale(pair.get("detectable")),
             columns.counted(pair),
@@ -455,7 +454,7 @@ def _pairs(report: Report) -> Html | None:
         rows.append(
             element(
                 "tr",
-                element("th", element("bdi", pair["a"]), " − ", element("bdi", pair["b"]), scope="row"),
+                element("th", element("bdi", pair["a"]), over, element("bdi", pair["b"]), scope="row"),
                 element("td", element("bdi", measure.get("title") or measure["name"])),
                 element("td", _verdict(pair.get("verdict"))),
                 [element("td", number, class_="number") for number in numbers],

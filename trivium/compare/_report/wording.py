@@ -131,14 +131,22 @@ def claim(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
         return f"no difference seen between {a} and {b} in {title}"
     if verdict and measure.get("higher_is_better") is not None:
         return f"{a} is {'better' if verdict == SUPPORTED else 'worse'} than {b} in {title}"
-    return f"{a} differs from {b} in {title}" if verdict else f"{a} minus {b} in {title}"
+    if verdict:
+        return f"{a} differs from {b} in {title}"
+    return f"{a} {'over' if measure.get('ratio') else 'minus'} {b} in {title}"
+
+
+def difference(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> tuple[str, str]:
+    """A difference and its interval as text: '−0.35' and '[−0.50, −0.20]'; of a ratio, '× 1.83' and '[1.60, 2.10]'."""
+    scale, sign = pair_scale(pair), not measure.get("ratio")
+    amount = scale(pair.get("difference"), sign=sign)
+    ends = interval(pair.get("low"), pair.get("high"), scale, sign=sign)
+    return (amount if sign else f"× {amount}"), ends
 
 
 def figures(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
     """The difference with its interval and unit: '−0.35 [−0.50, −0.20] nats'."""
-    scale = pair_scale(pair)
-    ends = interval(pair.get("low"), pair.get("high"), scale, sign=True)
-    parts = (scale(pair.get("difference"), sign=True), ends, str(measure.get("unit") or ""))
+    parts = (*difference(pair, measure), "" if measure.get("ratio") else str(measure.get("unit") or ""))
     return " ".join(part for part in parts if part)
 
 
@@ -147,6 +155,8 @@ def detectable(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
     least = finite(pair.get("detectable"))
     if pair.get("verdict") != NOT_VISIBLE or not least:
         return ""
+    if measure.get("ratio"):
+        return f"less than × {pair_scale(pair)(least)} would rarely be seen"
     unit = f" {measure['unit']}" if measure.get("unit") else ""
     return f"less than {pair_scale(pair)(least)}{unit} would rarely be seen"
 

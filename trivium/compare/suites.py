@@ -1,0 +1,142 @@
+"""Suites: comparisons that ship. A name stands for contenders, task, budget, seeds, and the tables of the report."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from trivium.compare import peers
+from trivium.core.errors import BrokenModel, UnknownName, did_you_mean
+from trivium.core.method import find, names
+
+Contenders = dict[str, Any]
+"""What a report calls each contender -> the contender; the baseline first."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Tables by group of examples: a measure's ratio to some contenders, the bound on it, and further measures."""
+
+    ratio: str
+    against: tuple[str, ...]
+    """Contenders by their label; the first is the one that the bound is about."""
+    bound: str
+    columns: tuple[str, ...]
+    levels: str
+    """A measure that there is of each depth of a draft: values named 'levels_1', 'levels_2' and so on."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What ``trivium compare KIND --suite NAME`` compares."""
+
+    kind: str
+    title: str
+    contenders: Callable[[Sequence[Path], str], Contenders]
+    """Folders of drafters, and the dtype of the model -> contenders."""
+    task: str
+    budget: str
+    seeds: int
+    shown: Shown | None = None
+
+
+def suite(kind: str, name: str) -> Suite:
+    """A suite by its name. Raises UnknownName for one that there is not, or not for this kind."""
+    known = [word for word, entry in SUITES.items() if entry.kind == kind]
+    if name not in known:
+        there = f"; there are {', '.join(known)}" if known else f"; there is none for {kind}"
+        raise UnknownName(f"no suite of {kind} is called {name!r}{did_you_mean(name, known) or there}")
+    return SUITES[name]
+
+
+def lossless(folders: Sequence[Path], dtype: str) -> Contenders:
+    """Plain greedy; every drafter without trained parts, and those of the folders; greedy decoding by transformers,
+    with its prompt lookup and, where a folder holds a draft model, assisted by it."""
+    found: Contenders = {"greedy": find("decoding", "greedy")()}
+    speculative = find("decoding", "speculative")
+    drafts = [made_of(folder) for folder in folders]
+    for label, drafter in _drafters(drafts):
+        found[label] = speculative(drafter=drafter)
+    found["transformers"] = peers.TransformersGreedy()
+    found["transformers, lookup"] = peers.TransformersPromptLookup()
+    models = [folder for folder, what in drafts if what is None]
+    for folder in models:
+        label = "transformers, assisted" if len(models) == 1 else f"transformers, assisted ({folder.name})"
+        found[label] = peers.TransformersAssisted(str(folder), dtype=dtype)
+    return found
+
+
+def plain(folders: Sequence[Path], dtype: str) -> Contenders:
+    """Every decoder with its defaults."""
+    if folders:
+        raise ValueError(f"this suite takes no drafters, got {folders[0]}; leave --drafts away")
+    return {name: find("decoding", name)() for name in ("greedy", *sorted({*names("decoding")} - {"greedy"}))}
+
+
+def made_of(folder: Path) -> tuple[Path, str | None]:
+    """A folder and the drafter that was trained into it; None for a draft model. Both say so in a file of their own.
+
+    Raises BrokenModel for a folder that is neither.
+    """
+    card = folder / "card.json"
+    if (folder / "draft.json").is_file():
+        return folder, None
+    try:
+        kind, _, name = str(json.loads(card.read_text(encoding="utf-8"))["method"]).partition("/")
+    except FileNotFoundError:
+        raise BrokenModel(
+            f"{folder} holds neither card.json nor draft.json; --drafts takes folders that `trivium draft train` or "
+            "`trivium draft make` wrote"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenModel(f"{card} does not name a method ({error}); train the drafter again") from error
+    if kind != "drafting" or name not in names("drafting"):
+        raise BrokenModel(f"{card} names {kind}/{name}, which is no drafter of this version; train it again")
+    return folder, name
+
+
+def _drafters(drafts: Sequence[tuple[Path, str | None]]) -> Iterator[tuple[str, Any]]:
+    """Each drafter with what it needs, labelled: those that run a model once per draft model, trained ones once per
+    folder of theirs, the others with their defaults."""
+    for name in names("drafting"):
+        cls = find("drafting", name)
+        own = {field.name for field in fields(cls)}
+        where = "folder" if "folder" in own else "model" if "model" in own else None
+        if where is None:
+            yield name, cls()
+            continue
+        fitting = [folder for folder, what in drafts if what == (name if where == "folder" else None)]
+        for folder in fitting:
+            yield name if len(fitting) == 1 else f"{name} ({folder.name})", cls(**{where: str(folder)})
+
+
+SUITES: Mapping[str, Suite] = {
+    "lossless": Suite(
+        kind="decoding",
+        title="Lossless decoding: how fast?",
+        contenders=lossless,
+        task="speed",
+        budget="64 new_tokens",
+        seeds=5,
+        shown=Shown(
+            ratio="speed",
+            against=("greedy", "transformers", "transformers, lookup", "transformers, assisted"),
+            bound="bound",
+            columns=(
+                "tau", "acceptance", "independent", "by_depth", "width", "pass_cost", "draft_cost", "target_passes",
+                "target_positions", "draft_passes", "draft_positions", "cache_bytes", "parameters", "prefill",
+                "agreement", "first_difference", "gap", "natural_tokens", "natural_speed",
+            ),
+            levels="acceptance",
+        ),
+    ),
+    "quality": Suite(
+        kind="decoding",
+        title="Decoding: how good?",
+        contenders=plain,
+        task="continuation",
+        budget="64 new_tokens",
+        seeds=3,
+    ),
+}  # fmt: skip
