@@ -15,12 +15,13 @@ Cost
     side, and one over them (two more where the reference is another model); at most ``simulations`` expansions a round.
 Caveats
     Made from the paper's abstract and summaries, no code of the authors was found: how surprisal enters the value
-    model, all settings, and how reasoning begins and ends are our choices. A step ends with a sentence where the tokenizer is known, else at ``step``
-    tokens. Siblings are evaluated when they are made; a simulation ends at, and backs up, one of them, and the others
-    keep their evaluation for Q until they are visited, so root visits equal simulations. ``centre`` and ``spread``
-    belong to a reference and a kind of text: the defaults are those of SmolLM2-135M on seven English stories that
-    people wrote, and ``fit`` finds others. A value can be hacked: trees tell the mean surprisal and the share of
-    repeated n-grams. ADED's search has another rule, no evaluations and roll-outs, so the two share no code.
+    model, all settings, and how reasoning begins and ends are our choices. A step ends with a sentence where the
+    tokenizer is known, else at ``step`` tokens. Siblings are evaluated when they are made; a simulation ends at, and
+    backs up, one of them, and the others keep their evaluation for Q until they are visited, so root visits equal
+    simulations. ``centre`` and ``spread`` belong to a reference and a kind of text: the defaults are those of
+    SmolLM2-135M on seven English stories that people wrote, and ``fit`` finds others. A value can be hacked: trees tell
+    the mean surprisal and the share of repeated n-grams. The search of ADED has another rule, and roll-outs in place of
+    evaluations, so the two share no code.
 """
 
 import math
