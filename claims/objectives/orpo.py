@@ -66,8 +66,8 @@ def run(bar: Bar) -> ClaimResult:
 claim = Claim(
     statement="At equal steps, training with the odds of ORPO prefers the winners of pairs nobody was taught by more "
     "than plain training on the winners does.",
-    paper="Hong et al. 2024, abstract: 12.2 % on AlpacaEval 2.0 with Mistral 7B after UltraFeedback alone (from "
-    "memory); the direction is tested here on a model of under a million parameters.",
+    paper="Hong et al. 2024, abstract: up to 12.20 % on AlpacaEval 2.0 with models of 2.7B and 7B trained on "
+    "UltraFeedback alone; the direction is tested here on a model of under a million parameters.",
     rule="Mean log odds of a story's own next sentence minus that of a foreign one, held-out stories, ORPO at weight "
     "0.1 minus plain training, paired over 5 seeds: the 95 % t-interval of the mean above 0 is supported, below 0 "
     "contradicted, otherwise not visible.",

@@ -2,7 +2,7 @@
 
 Source
     Materzok 2025, "COS(M+O)S: Curiosity and RL-Enhanced MCTS for Exploring Story Space via Language Models",
-    arXiv:2501.17104.
+    arXiv:2501.17104, abstract.
 Equation
     select:  argmax over actions a of  Q(s, a) + c P(s, a) sqrt(sum_b N(s, b)) / (1 + N(s, a))
     U = mean over the tokens of a step of  - log p_ref(y_i | s, y_<i)
@@ -14,13 +14,14 @@ Cost
     Per expansion one pass over the way down, one per token of the longest of the siblings, which are written side by
     side, and one over them (two more where the reference is another model); at most ``simulations`` expansions a round.
 Caveats
-    No code was published, and the paper leaves open how surprisal enters its value model, the settings, and when the
-    reasoning ends; these are our choices. A step ends with a sentence where the tokenizer is known, else at ``step``
-    tokens. Siblings are evaluated when they are made; a simulation ends at, and backs up, one of them, and the others
-    keep their evaluation for Q until they are visited, so root visits equal simulations. ``centre`` and ``spread``
-    belong to a reference and a kind of text: the defaults are those of SmolLM2-135M on seven English stories that
-    people wrote, and ``fit`` finds others. A value can be hacked: trees tell the mean surprisal and the share of
-    repeated n-grams. ADED's search has another rule, no evaluations and roll-outs, so the two share no code.
+    Made from the paper's abstract and summaries, no code of the authors was found: how surprisal enters the value
+    model, all settings, and how reasoning begins and ends are our choices. A step ends with a sentence where the
+    tokenizer is known, else at ``step`` tokens. Siblings are evaluated when they are made; a simulation ends at, and
+    backs up, one of them, and the others keep their evaluation for Q until they are visited, so root visits equal
+    simulations. ``centre`` and ``spread`` belong to a reference and a kind of text: the defaults are those of
+    SmolLM2-135M on seven English stories that people wrote, and ``fit`` finds others. A value can be hacked: trees tell
+    the mean surprisal and the share of repeated n-grams. The search of ADED has another rule, and roll-outs in place of
+    evaluations, so the two share no code.
 """
 
 import math

@@ -1,8 +1,8 @@
 """ORPO: learn the preferred answer, and make it likelier than the other one, without a reference model.
 
 Source
-    Hong, Lee, Thorne 2024, "ORPO: Monolithic Preference Optimization without Reference Model", arXiv:2403.07691,
-    section 4; as part of a search over stories in Materzok 2025, arXiv:2501.17104.
+    Hong, Lee, Thorne 2024, "ORPO: Monolithic Preference Optimization without Reference Model", arXiv:2403.07691;
+    as part of a search over stories in Materzok 2025, arXiv:2501.17104.
 Equation
     l(y) = mean over the tokens of answer y of  log p(y[t] | context, y[< t]);   log odds(y) = l(y) - log(1 - exp l(y))
     total = sum over pairs of  - l(winner) - weight log sigmoid(log odds(winner) - log odds(loser));   count = pairs
