@@ -308,7 +308,9 @@ def _ratios(report: Report, group: str, width: int) -> Drawing | None:
         ]
     layers = [
         drawn.mark_rule(aria=False, strokeDash=[3, 3]).encode(x=alt.XDatum(1.0), color=alt.value(MUTED)),
-        drawn.mark_rule(aria=False, strokeWidth=2, opacity=0.5, yOffset=down).encode(x=alt.X("from:Q"), x2=alt.X2("x:Q"), y=y),
+        drawn.mark_rule(aria=False, strokeWidth=2, opacity=0.5, yOffset=down).encode(
+            x=alt.X("from:Q"), x2=alt.X2("x:Q"), y=y
+        ),
         bounds.mark_tick(aria=False, thickness=2.5, size=18, yOffset=down).encode(x=alt.X("bound:Q"), y=y),
         drawn.mark_point(size=90, filled=True, opacity=1, yOffset=down).encode(
             x=x, y=y, shape=alt.Shape("shape:N", scale=None, legend=None), description=alt.Description("told:N")
