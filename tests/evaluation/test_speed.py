@@ -137,6 +137,13 @@ def test_references_of_tau_by_hand():
     assert found["by_depth"] == pytest.approx(1 + 3 / 4 + 3 / 4 * 1 / 3)
     assert found["pass_cost"] == pytest.approx(1.2)
     assert found["bound"] == pytest.approx(2 / (1.2 + 1.0 / 0.5))
+    longer = Trace(seconds={"draft": 2.0})
+    for depths in (
+        {"verified": [], "accepted": [], "rejected": []},
+        {"verified": [1, 1], "accepted": [1, 1], "rejected": [0, 0]},
+    ):
+        longer.note(depths, rows=1, committed=1 + len(depths["verified"]))
+    assert explained(longer, 0.5, 0.6)["independent"] == explained(longer, 0.5, 0.6)["by_depth"] == (1 + 3) / 2
     assert found["draft_cost"] is None  # nothing is known of passes of a draft
 
 

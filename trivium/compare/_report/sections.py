@@ -204,7 +204,7 @@ def _speed_tables(report: Report, table: Mapping[str, Any], look: Looks) -> Html
     names, rows = columns.titles(report), table["rows"]
     against, bound = table["against"], table["bound"]
     ratios = [(f"over {who}", [row["ratios"].get(who) for row in rows]) for who in against]
-    ratios.append((names.get(bound, bound), [row["values"].get(bound) for row in rows]))
+    ratios.append((str(names.get(bound, bound)), [row["values"].get(bound) for row in rows]))
     ratios.append(("measured over bound", [row["efficiency"] for row in rows]))
     means = [(names.get(name, name), [row["values"].get(name) for row in rows]) for name in table["columns"]]
     deepest = max((len(row["levels"]) for row in rows), default=0)
