@@ -83,8 +83,8 @@ def missing(kind: str, contender: object, system: object) -> tuple[str, ...]:
     if not isinstance(system, System) and not hasattr(system, "model"):
         return ()
     model = system.model  # type: ignore[attr-defined]
-    own = getattr(contender, "lacks", None)
-    return (*lacking(model, needs_of(_whole(kind, contender))), *(own(model) if callable(own) else ()))
+    own: Callable[[object], tuple[str, ...]] = getattr(contender, "lacks", lambda _: ())
+    return (*lacking(model, needs_of(_whole(kind, contender))), *own(model))
 
 
 def lossless(kind: str, contender: object) -> bool:

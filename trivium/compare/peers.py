@@ -148,7 +148,7 @@ class _Clock(StoppingCriteria):
         self.passes: list[dict[str, int]] = []
         self.drafts: list[int] = []
 
-    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         if self.prefill is None:
             if input_ids.is_cuda:
                 torch.cuda.synchronize()
@@ -186,5 +186,5 @@ class _Clock(StoppingCriteria):
         trace = Trace(seconds={"prefill": self.prefill or 0.0})
         for at, (entry, fed) in enumerate(zip(self.entries, self.passes, strict=False)):
             first = {"first": entry["committed"], "draft_passes": len(self.drafts), "draft_positions": sum(self.drafts)}
-            trace.note(rows=self.rows, **entry, **fed, **({} if at else first))
+            trace.note(None, rows=self.rows, **entry, **fed, **({} if at else first))
         return trace

@@ -39,8 +39,9 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
                                    "verdict": "supported"|"contradicted"|"not visible at this scale"|"",
                                    "n", "clusters", "method", "detectable", "correlation"}]
     by_group                     [{"group", "against": [contender], "columns": [measure], "bound": measure,
-                                   "levels": measure, "rows": [{"name", "ratios": {contender: speed over its}, "efficiency",
-                                             "values": {measure: mean}, "levels": [mean at depth 1, 2, ...]}]}];
+                                   "levels": measure, "rows": [{"name", "ratios": {contender: speed over its},
+                                             "efficiency": ratio over bound, "values": {measure: mean},
+                                             "levels": [mean at depth 1, 2, ...]}]}];
                                  empty where no suite asks for it; every number may be null
     examples                     [{"id", "group", "seed", "prompt",
                                    "outputs": {contender: {"text", "spans": [{"text", "kind":

@@ -36,7 +36,12 @@ _COLOURS = {wording.SUPPORTED: "green", wording.CONTRADICTED: "red"}
 def page(report: Report) -> str:
     """The report as one HTML page without any other file. Always encodable as UTF-8."""
     look = looks(report)
-    drawn = [sections.training(report), sections.tradeoff(report), sections.differences(report)]
+    drawn = [
+        sections.speeds(report, look),
+        sections.training(report),
+        sections.tradeoff(report),
+        sections.differences(report),
+    ]
     shown = [chart for chart in drawn if chart is not None]
     style = "".join([_asset("page.css"), theme(look), *(chart.rules for chart in shown)])
     script = _asset("page.js")

@@ -45,8 +45,7 @@ def suite(kind: str, name: str) -> Suite:
     """A suite by its name. Raises UnknownName for one that there is not, or not for this kind."""
     known = [word for word, entry in SUITES.items() if entry.kind == kind]
     if name not in known:
-        there = f"; there are {', '.join(known)}" if known else f"; there is none for {kind}"
-        raise UnknownName(f"no suite of {kind} is called {name!r}{did_you_mean(name, known) or there}")
+        raise UnknownName(f"no suite of {kind} is called {name!r}{did_you_mean(name, known)}")
     return SUITES[name]
 
 

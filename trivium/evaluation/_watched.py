@@ -1,6 +1,6 @@
 """What models do while a decoder runs, seen from outside: passes, positions, bytes of their states."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,11 +93,11 @@ def parameters_beside(decoder: object, target: LanguageModel, watch: Watch) -> i
     """Parameters of what works beside the target: other models that ran, trained parts of a drafter, and whatever the
     decoder says itself (``parts``)."""
     modules: dict[int, torch.nn.Module] = dict(watch.others)
-    drafter = getattr(decoder, "drafter", None)
-    if hasattr(drafter, "opened"):
-        modules = {0: drafter.opened(target)}
-    if hasattr(decoder, "parts"):
-        modules |= {id(part): part for part in decoder.parts()}
+    opened = getattr(getattr(decoder, "drafter", None), "opened", None)
+    if opened is not None:
+        modules = {0: opened(target)}
+    parts: Callable[[], list[torch.nn.Module]] = getattr(decoder, "parts", list)
+    modules |= {id(part): part for part in parts()}
     own = {id(weight) for weight in target.parameters()}
     beside = {id(w): w.numel() for module in modules.values() for w in module.parameters() if id(w) not in own}
     return sum(beside.values())

@@ -10,6 +10,7 @@ Equation
     bound on the ratio to plain decoding = tau / (v(N) + drafting / t(1)),   v(N) = t(N) / t(1)
     reference, were acceptance independent and of one mean A over g drafts:  (1 - A^(g+1)) / (1 - A)
     reference by depth:  1 + a_1 + a_1 a_2 + ...,   a_d = accepted / (accepted + rejected) at depth d
+    in both, where passes differ in g, the term of depth d counts by the share of passes that draft so deep
 Shapes
     prompts of one kind (rows, longest), padded on the left -> an Observation with one number per measure
 Cost
@@ -254,19 +255,19 @@ def explained(trace: Trace, one: float, wide: float) -> dict[str, float | None]:
     tested = sum(accepted) + sum(rejected)
     if tested:
         row_passes = trace.total("rows")
-        deep = sum(min(1.0, count / row_passes) for count in verified)  # drafts below each other in a pass, on average
-        values["independent"] = _chained([sum(accepted) / tested] * len(verified), deep)
+        shares = [min(1.0, count / row_passes) for count in verified]
+        values["independent"] = _chained([sum(accepted) / tested] * len(verified), shares)
         rates = [a / (a + r) if a + r else 0.0 for a, r in zip(accepted, rejected, strict=True)]
-        values["by_depth"] = _chained(rates, deep)
+        values["by_depth"] = _chained(rates, shares)
     return values
 
 
-def _chained(rates: Sequence[float], deep: float) -> float:
-    """1 + a_1 + a_1 a_2 + ... to a depth that need not be whole."""
-    total = share = 1.0
-    for depth, rate in enumerate(rates):
-        share *= rate
-        total += share * min(1.0, max(0.0, deep - depth))
+def _chained(rates: Sequence[float], shares: Sequence[float]) -> float:
+    """1 + s_1 a_1 + s_2 a_1 a_2 + ..., where s_d is the share of rows and passes with drafts as deep as d."""
+    total = taken = 1.0
+    for rate, share in zip(rates, shares, strict=True):
+        taken *= rate
+        total += taken * share
     return total
 
 

@@ -78,6 +78,11 @@ def forest(report: Report, measure: str, width: int = WIDE) -> Html | None:
     return _svg(_forest(report, measure, width))
 
 
+def ratios(report: Report, group: str, width: int = WIDE) -> Html | None:
+    """Within a group of examples each contender's speed over the baseline's, and the bound on it as an upright tick."""
+    return _svg(_ratios(report, group, width))
+
+
 def curves(report: Report, across: str, up: str, width: int = WIDE) -> Html | None:
     """Training curves: a thin line per seed and a thick one for their mean. None where nothing has both axes."""
     return _svg(_curves(report, across, up, width, 380 if width > 500 else 320))
@@ -297,6 +302,63 @@ def _forest(report: Report, measure: str, width: int) -> Drawing | None:
     told = f"{'Ratios' if ratio else 'Differences'} to {baseline} in {_named(report, measure)}, a row per contender"
     height = alt.Step(36 if wide else 62)
     return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), {"forest": rows}, told)
+
+
+def _ratios(report: Report, group: str, width: int) -> Drawing | None:
+    table = next((table for table in report.get("by_group") or [] if table["group"] == group), None)
+    if table is None or not table["against"]:
+        return None
+    look, wide, base = looks(report), width > 500, table["against"][0]
+    rows: list[Row] = []
+    for entry in table["rows"]:
+        x, bound = finite(entry["ratios"].get(base)), finite(entry["values"].get(table["bound"]))
+        if x is None or entry["name"] == base or entry["name"] not in look:
+            continue
+        own = look[entry["name"]]
+        said = f"{x:.2f}" + (f" of at most {bound:.2f}" if bound is not None else "")
+        rows.append(
+            {"row": len(rows), "name": _short(entry["name"]), "x": x, "from": 1.0, "bound": bound, "mark": own.colour,
+             "colour": own.colour, "ink": own.own(INK), "shape": own.shape, "said": said,
+             "told": f"{_short(entry['name'])}: {said} times as fast as {base}"}
+        )  # fmt: skip
+    if not rows:
+        return None
+    names, figures = (max(len(row[key]) for row in rows) * 6.8 for key in ("name", "said"))
+    inner = int(max(200, width - names - figures - 40)) if wide else width - 16
+    reached = [value for row in rows for value in (row["x"], row["bound"]) if value is not None]
+    across = Span.over([0.0, 1.0, *reached]).widened(0.03)
+    x = alt.X("x:Q", title=f"slower ← 1 → faster than {_short(base)}", scale=across.scale())
+    y, down = alt.Y("row:O", axis=None, sort=None), 0 if wide else 12
+    drawn = alt.Chart(alt.NamedData("ratios")).encode(color=_plain("colour"))
+    bounds = alt.Chart(alt.NamedData("bounds")).encode(color=_plain("colour"))
+    name = {"y": y, "text": alt.Text("name:N"), "color": _plain("mark")}
+    said = {"y": y, "text": alt.Text("said:N"), "color": _plain("ink")}
+    if wide:
+        texts = [
+            *_text(drawn, {"x": alt.value(-12), **name}, align="right", fontWeight=600),
+            *_text(drawn, {"x": alt.value(inner + 12), **said}, align="left"),
+        ]
+    else:
+        texts = [
+            *_text(drawn, {"x": alt.value(0), **name}, align="left", fontWeight=600, yOffset=-12, limit=inner * 0.6),
+            *_text(drawn, {"x": alt.value(inner), **said}, align="right", yOffset=-12),
+        ]
+    layers = [
+        drawn.mark_rule(aria=False, strokeDash=[3, 3]).encode(x=alt.XDatum(1.0), color=alt.value(MUTED)),
+        drawn.mark_rule(aria=False, strokeWidth=2, opacity=0.5, yOffset=down).encode(
+            x=alt.X("from:Q"), x2=alt.X2("x:Q"), y=y
+        ),
+        bounds.mark_tick(aria=False, thickness=2.5, size=18, yOffset=down).encode(x=alt.X("bound:Q"), y=y),
+        drawn.mark_point(size=90, filled=True, opacity=1, yOffset=down).encode(
+            x=x, y=y, shape=alt.Shape("shape:N", scale=None, legend=None), description=alt.Description("told:N")
+        ),
+        *texts,
+    ]
+    title = _title(f"Speed over {_short(base)}: {_short(group)}", "upright ticks are bounds", width - 16)
+    told = f"Speed over {base} on {group}, a row per contender"
+    data = {"ratios": rows, "bounds": [row for row in rows if row["bound"] is not None]}
+    height = alt.Step(30 if wide else 56)
+    return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), data, told)
 
 
 def _curves(report: Report, across: str, up: str, width: int, height: int) -> Drawing | None:

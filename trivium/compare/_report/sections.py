@@ -183,8 +183,78 @@ def differences(report: Report) -> Chart | None:
     )
 
 
+def speeds(report: Report, look: Looks) -> Chart | None:
+    """Where a suite asks for it: speeds over the baseline's by group of examples, and tables of all that explains
+    them."""
+    tables = report.get("by_group") or []
+    return _chart(
+        ("speeds", "Speed by kind of example"),
+        "Ratios are geometric means over the examples of medians over repeats, which the contenders made in turns. A "
+        "bound says what the passes alone would allow; a ratio over its bound well below 0.7 is the loop's fault, not "
+        "the method's.",
+        [("kind-of-example", "Examples", {table["group"]: table["group"] for table in tables})],
+        lambda width, group: charts.ratios(report, group, width),
+        element("div", [_speed_tables(report, table, look) for table in tables]),
+    )
+
+
+LEADING_COLUMNS = 2
+"""Columns of a suite that stand beside its ratios; the others are folded."""
+
+
+def _speed_tables(report: Report, table: Mapping[str, Any], look: Looks) -> Html:
+    names, rows = columns.titles(report), table["rows"]
+    against, bound = table["against"], table["bound"]
+    ratios = [(f"over {who}", [row["ratios"].get(who) for row in rows]) for who in against]
+    ratios.append((str(names.get(bound, bound)), [row["values"].get(bound) for row in rows]))
+    ratios.append(("measured over bound", [row["efficiency"] for row in rows]))
+    means = [(names.get(name, name), [row["values"].get(name) for row in rows]) for name in table["columns"]]
+    deepest = max((len(row["levels"]) for row in rows), default=0)
+    levels = [(f"depth {at + 1}", [row["levels"][at] for row in rows]) for at in range(deepest)]
+    levels = [(title, numbers) for title, numbers in levels if any(number is not None for number in numbers)]
+    draw = lambda columns, what: _numbers(rows, columns, look, f"{what}: {table['group']}")  # noqa: E731
+    level = f"{names.get(table['levels'], table['levels'])}, by depth"
+    return element(
+        "div",
+        element("h3", element("bdi", table["group"])),
+        draw([*ratios, *means[:LEADING_COLUMNS]], "Ratios"),
+        element("details", element("summary", "What explains it"), draw(means[LEADING_COLUMNS:], "What explains it")),
+        element("details", element("summary", level), draw(levels, level)) if levels else None,
+        class_="speeds",
+    )
+
+
+def _numbers(
+    rows: Sequence[Mapping[str, Any]], shown: Sequence[tuple[str, Sequence[Any]]], look: Looks, label: str
+) -> Html:
+    """A table of numbers, a column each with decimals of its own; those that nobody has are left out."""
+    shown = [(title, numbers) for title, numbers in shown if any(wording.finite(n) is not None for n in numbers)]
+    scales = [_column_scale(numbers) for _, numbers in shown]
+    heads = [element("td")]
+    for (title, _), scale in zip(shown, scales, strict=True):
+        suffix = element("span", scale.suffix, class_="aside") if scale.suffix else None
+        heads.append(element("th", element("bdi", title), suffix, scope="col", class_="number"))
+    body = []
+    for at, row in enumerate(rows):
+        who = element("span", _marker(look[row["name"]]), element("bdi", _breakable(row["name"])), class_="name")
+        cells = [
+            element("td", scale(numbers[at]), class_="number")
+            for (_, numbers), scale in zip(shown, scales, strict=True)
+        ]
+        body.append(element("tr", element("th", who, scope="row"), cells))
+    return _scrolling(element("table", element("thead", element("tr", heads)), element("tbody", body)), label)
+
+
+def _column_scale(numbers: Sequence[Any]) -> wording.Scale:
+    """Two decimals, three where all numbers are small; large ones as costs are written."""
+    largest = max(abs(number) for number in map(wording.finite, numbers) if number is not None)
+    return wording.cost_scale("", numbers) if largest >= 1000 else wording.Scale(decimals=2 if largest >= 1 else 3)
+
+
 def groups(report: Report, look: Looks) -> Html | None:
     """Means per kind of example, a table per measure."""
+    if report.get("by_group"):  # they stand in the tables of the suite
+        return None
     names = list(dict.fromkeys(g for c in report["contenders"] for g in c.get("by_group") or {}))
     if not 2 <= len(names) <= MOST_GROUPS:
         return None

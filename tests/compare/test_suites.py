@@ -1,0 +1,147 @@
+"""Suites: their contenders, what folders of drafters add, and a whole small run through the command."""
+
+import dataclasses
+import json
+
+import pytest
+
+from trivium import cli
+from trivium.compare import suites
+from trivium.compare._report import sections
+from trivium.compare._report.looks import looks
+from trivium.compare.contender import build, describe
+from trivium.compare.holes import lossless
+from trivium.core.errors import BrokenModel, UnknownName
+from trivium.core.method import find, names
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A folder of heads, and one of a draft model, as the commands for them leave them."""
+    heads, draft = tmp_path / "heads", tmp_path / "draft"
+    for folder in (heads, draft):
+        folder.mkdir()
+    (heads / "card.json").write_text(json.dumps({"method": "drafting/medusa", "module": {}}))
+    (draft / "draft.json").write_text("{}")
+    (draft / "card.json").write_text("{}")  # of no matter where there is a draft.json
+    return heads, draft
+
+
+def test_every_drafter_without_trained_parts_or_a_model_is_there_by_itself():
+    found = suites.lossless((), "float32")
+    plain = {"greedy", "transformers", "transformers, lookup"}
+    assert plain < found.keys()
+    for name in names("drafting"):
+        own = {field.name for field in dataclasses.fields(find("drafting", name))}
+        assert (name in found) == (not own & {"folder", "model"})
+    assert {"prompt_lookup", "aded"} < found.keys()
+    assert all(lossless("decoding", contender) for name, contender in found.items() if name not in plain)
+
+
+def test_folders_say_themselves_what_they_are(folders):
+    found = suites.lossless(folders, "bfloat16")
+    heads, draft = map(str, folders)
+    assert found["medusa"].drafter.folder == heads
+    for name in ("draft_model", "rsd_constant", "rsd_stochastic"):
+        assert found[name].drafter.model == draft
+    assert "chimera" not in found
+    assert (found["transformers, assisted"].draft, found["transformers, assisted"].dtype) == (draft, "bfloat16")
+    assert len(set(map(describe, found.values()))) == len(found)
+
+
+def test_two_folders_of_one_sort_are_told_apart(folders, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "draft.json").write_text("{}")
+    found = suites.lossless((*folders, other), "float32")
+    assert {"draft_model (draft)", "draft_model (other)", "transformers, assisted (other)"} < found.keys()
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        (None, "neither card.json nor draft.json"),
+        ("no json", "does not name a method"),
+        ("[]", "does not name a method"),
+        ('{"method": "decoding/greedy"}', "no drafter of this version"),
+        ('{"method": "drafting/telepathy"}', "no drafter of this version"),
+    ],
+)
+def test_other_folders_are_refused(tmp_path, card, message):
+    if card is not None:
+        (tmp_path / "card.json").write_text(card)
+    with pytest.raises(BrokenModel, match=message):
+        suites.lossless((tmp_path,), "float32")
+
+
+def test_suites_are_known_by_kind():
+    assert suites.suite("decoding", "lossless").task == "speed"
+    with pytest.raises(UnknownName, match="did you mean 'lossless'"):
+        suites.suite("decoding", "losless")
+    with pytest.raises(UnknownName, match="no suite of attribution"):
+        suites.suite("attribution", "lossless")
+    with pytest.raises(ValueError, match="takes no drafters"):
+        suites.plain((suites.Path("x"),), "float32")
+
+
+@pytest.mark.parametrize("name", suites.SUITES)
+def test_what_a_suite_names_exists(name):
+    suite = suites.SUITES[name]
+    task = build("evaluation", suite.task)
+    known = {measure.name for measure in task.measures}
+    if suite.shown is not None:
+        assert {suite.shown.ratio, suite.shown.bound, suite.shown.levels, *suite.shown.columns} <= known
+        assert suite.shown.against[0] in suite.contenders((), "float32")
+        assert next(measure for measure in task.measures if measure.name == suite.shown.ratio).ratio
+
+
+def command(folder, *words):
+    prompts = folder.parent / "prompts.jsonl"
+    lines = [{"id": group, "text": group * 2, "group": group} for group in ("ab", "xyz")]
+    prompts.write_text("\n".join(map(json.dumps, lines)))
+    given = ["--model", "tiny", "--prompts", str(prompts), "--budget", "6 new_tokens", "--seeds", "2"]
+    return cli.run(["compare", "decoding", "--suite", "lossless", *given, "--folder", str(folder), *words])
+
+
+def test_a_run_by_the_command_is_resumed_and_shows_its_tables(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("trivium.compare.comparison.page", lambda data: "")  # drawing takes longer than the run
+    home = tmp_path / "run"
+    assert command(home) == 0
+    report = json.loads((home / "report.json").read_text())
+    assert [row["name"] for row in report["contenders"] if row["measures"]] == ["greedy", "aded", "prompt_lookup"]
+    notes = {row["name"]: row["note"] for row in report["contenders"]}
+    assert notes["transformers, lookup"] == "not applicable, needs a Hugging Face model"
+    assert [table["group"] for table in report["by_group"]] == [
+        f"{group}, batch {rows}" for group in ("ab", "xyz") for rows in (1, 4)
+    ]
+    for table in report["by_group"]:
+        rows = {row["name"]: row for row in table["rows"]}
+        assert rows["greedy"]["ratios"]["greedy"] == 1
+        assert rows["greedy"]["efficiency"] == 1
+        for row in rows.values():
+            assert row["values"]["agreement"] == 1
+            speeds = [c["by_group"][table["group"]]["speed"] for c in report["contenders"] if c["name"] == row["name"]]
+            base = report["contenders"][0]["by_group"][table["group"]]["speed"]
+            assert row["ratios"]["greedy"] == pytest.approx(speeds[0] / base)
+            assert row["efficiency"] == pytest.approx(row["ratios"]["greedy"] / row["values"]["bound"])
+    drawn = sections.speeds(report, looks(report))
+    for word in ("Speed over greedy", "xyz, batch 4", "measured over bound", "Peak bytes of caches"):
+        assert word in drawn.section
+    assert sections.groups(report, looks(report)) is None
+    records = (home / "records.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(records) == 3 * 2 * 4
+    (home / "records.jsonl").write_bytes(b"".join(records[:-5]))
+    assert command(home) == 0
+    assert len((home / "records.jsonl").read_bytes().splitlines()) == len(records)
+    assert (home / "records.jsonl").read_bytes().startswith(b"".join(records[:-5]))
+    order = [json.loads(line) for line in records]
+    turns = [[r["contender"] for r in order[at : at + 3]] for at in range(0, len(order), 3)]
+    assert all(len(set(turn)) == 3 for turn in turns)  # all contenders meet on each example and repeat
+    assert len({turn[0] for turn in turns}) == 3  # and each goes first at times
+
+
+def test_drafts_without_a_suite_are_refused(capsys, tmp_path):
+    assert cli.run(["compare", "decoding", "--drafts", str(tmp_path)]) == 2
+    assert "--drafts belongs to a suite" in capsys.readouterr().err
+    assert cli.run(["compare", "decoding", "--suite", "losless"]) == 2
+    assert "did you mean 'lossless'" in capsys.readouterr().err
