@@ -16,8 +16,9 @@ from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
 from trivium.decoding.speculative import Speculative
 from trivium.drafting._shape import TOP, Shape, guessed
-from trivium.drafting._trained import CARD, WEIGHTS, fingerprint, rank
+from trivium.drafting._trained import WEIGHTS, rank
 from trivium.drafting.medusa import DECAY, Medusa
+from trivium.models.trained import CARD, fingerprint
 from trivium.models.unembedding import read_off, unembedding
 
 
