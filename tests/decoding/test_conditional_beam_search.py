@@ -292,10 +292,12 @@ def test_settings_out_of_range(wrong, said):
         ConditionalBeamSearch(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [lambda: Length(3, 2), lambda: Length(-1), lambda: NonDegenerate(0), lambda: NonDegenerate(2, 1.0)])  # fmt: skip
-def test_attributes_out_of_range(wrong):
+@pytest.mark.parametrize(
+    ("which", "wrong"), [(Length, (3, 2)), (Length, (-1,)), (NonDegenerate, (0,)), (NonDegenerate, (2, 1.0))]
+)
+def test_attributes_out_of_range(which, wrong):
     with pytest.raises(ValueError, match="got"):
-        wrong()
+        which(*wrong)
 
 
 def test_an_exact_program_is_for_toys():
