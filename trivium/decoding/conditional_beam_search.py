@@ -16,7 +16,7 @@ Caveats
     may then hold nothing that gets there. Such a row, and one whose attribute is impossible, is empty, and the
     generation says why; a text without the attribute is never returned. Stop tokens always compete, also outside the
     best candidates, else a length could not be met. No length normalisation: it would change what is maximised.
-    Finished texts take their place in the beam with them, as in beam_search. The search ends once no live text can win any more.
+    Finished texts take their place in the beam with them, as in beam_search. The search ends once no live text can win.
     A text that the limit cuts off is complete, and as long as the limit.
 """
 
