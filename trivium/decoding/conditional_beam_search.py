@@ -31,6 +31,7 @@ from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel
 from trivium.decoding._attributes import Attribute, Exact, Judge, Length, NonDegenerate, Step, checked, written
 from trivium.decoding._beams import Hypothesis, Live, ends, generation, search
+from trivium.decoding._classifier import Learned
 from trivium.decoding._loop import prepare
 from trivium.decoding._pipeline import top_ids
 
@@ -44,8 +45,9 @@ class ConditionalBeamSearch:
     """Hypotheses kept; 1 is greedy within the attribute."""
     candidates: int = 100
     """Likeliest tokens by which each is extended, stop tokens aside."""
-    attribute: Length | NonDegenerate | Exact | Attribute = field(default_factory=NonDegenerate)
-    """length(at_least=12, at_most=12), non_degenerate(n=4, share=0.2), or an Attribute of one's own."""
+    attribute: Length | NonDegenerate | Learned | Exact | Attribute = field(default_factory=NonDegenerate)
+    """length(at_least=12, at_most=12), non_degenerate(n=4, share=0.2), learned(folder="judge/") with a classifier, as
+    `trivium decoder train` makes one, or an Attribute of one's own."""
     weight: float = 1.0
     """Of the classifier's log-probability; a complete text without the attribute is out at any weight."""
 
@@ -56,6 +58,11 @@ class ConditionalBeamSearch:
             raise ValueError(f"candidates must be at least the width {self.width}, got {self.candidates}")
         if not 0.0 <= self.weight < float("inf"):
             raise ValueError(f"weight must be at least 0 and finite, got {self.weight}")
+
+    @property
+    def learner(self) -> Learned | None:
+        """What `trivium decoder train` trains; None where there is nothing to train."""
+        return self.attribute if isinstance(self.attribute, Learned) else None
 
     def __call__(
         self,
