@@ -53,7 +53,7 @@ def teach_classifier(
     bar.total, steps = texts.count + (training.steps or 0), training.steps or 0
     model, stop = system.model, system.stop
     module = judging.build(model, seed=training.seed).to(model.device)
-    same_recipe({"method": type(judging).__name__, **settings(judging)}, system, folder)
+    same_recipe({"method": type(judging).__name__, **settings(judging)}, system, folder, "classifier")
     with frozen(model):
         home = lessons or folder / "work" / "lessons"
         with files.locked(home):

@@ -222,15 +222,15 @@ def measured(ranks: Tensor) -> list[list[float]]:
     return shares
 
 
-def same_recipe(recipe: Mapping[str, Any], system: System, folder: Path) -> None:
-    """Note what is being trained in a folder. Raises RunMismatch where it was something else."""
+def same_recipe(recipe: Mapping[str, Any], system: System, folder: Path, what: str = "drafter") -> None:
+    """Note what is being trained in a folder, a ``what``. Raises RunMismatch where it was something else."""
     facts = {**recipe, "model": system.name, "sha": system.fingerprint}
     note = folder / "work" / "recipe.json"
     if note.exists() and (known := json.loads(note.read_text(encoding="utf-8"))) != json.loads(json.dumps(facts)):
         differing = sorted(name for name in known.keys() | facts.keys() if known.get(name) != facts.get(name))
         raise RunMismatch(
-            f"{folder} holds another training; it differs in {', '.join(differing)}. Choose another folder, or delete "
-            "that one"
+            f"{folder} holds the training of another {what}; it differs in {', '.join(differing)}. Choose another "
+            "folder, or delete it"
         )
     files.write(note, json.dumps(facts, indent=1) + "\n")
 
