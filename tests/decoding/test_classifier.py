@@ -83,6 +83,17 @@ def test_the_loss_of_a_cut_text_is_minus_the_log_of_all_that_is_left_open():
     assert float(found.value.detach()) == pytest.approx(float(-(p[0, 1:].sum().log() + p[1].sum().log()) / 2), rel=1e-5)
 
 
+def test_of_cut_texts_only_what_is_known_of_all_is_measured():
+    model, learned = wrapped("gpt2", torch.float32), Learned(of=Length())
+    head = learned.build(model)
+    given, came = learned.judged(head, model, lesson([[9, 5, 6, 2], [9, 5, 6, 7, 8]], [1, 1]), STOP)
+    # Cut at 4 tokens: with 3 to go, lengths left of 0, 1, 2 are known; with 2, 0 and 1; with 1, 0; with none, nothing.
+    assert came.tolist() == [False, True, False, True, False] + [False] * 6
+    assert len(given) == 11
+    given, _ = learned.judged(head, model, lesson([[9, 5, 6, 2], [9, 5, 6, 7, 2]], [1, 1]), STOP)
+    assert len(given) == 5 * len(EDGES)  # none was cut
+
+
 def test_calibration_is_that_of_a_hand_worked_case():
     found = calibration([(torch.tensor([0.05, 0.05, 0.85, 0.85]), torch.tensor([False, False, True, False]))])
     assert found["bins"] == [[2, 0.05, 0.0], [2, 0.85, 0.5]]

@@ -98,24 +98,35 @@ class Learned(Attribute):
 
     @torch.no_grad()
     def judged(self, module: Any, model: LanguageModel, lesson: Lesson, stop: Stop) -> tuple[Tensor, Tensor]:
-        """(n,) probabilities that the classifier gives, and (n,) bool, what came; for lengths one for each bucket of
-        every prefix of a text that ended."""
+        """(n,) probabilities that the classifier gives, and (n,) bool, what came. For lengths one for each bucket that
+        ends before the limit that texts were cut at: of these it is known of every text whether it came."""
         logits, labels = self._guesses(module, model, lesson, stop, None)
         if not isinstance(self.of, Length):
             return logits.sigmoid().flatten(), labels.bool().flatten()
-        ended = labels.sum(1) == 1
-        return logits.softmax(-1)[ended].flatten(), labels[ended].bool().flatten()
+        written, own, (rows, columns) = self._prefixes(lesson, stop)
+        known = torch.ones_like(labels, dtype=torch.bool)
+        if not (written & ~own).any(1)[written.any(1)].all():  # some were cut, and those are the longest
+            room = own.sum(1).max() - own.cumsum(1)[rows, columns + 1]
+            ends = torch.tensor([*EDGES[1:], 2**31], device=room.device)
+            known = ends <= room[:, None]
+        return logits.softmax(-1)[known], labels[known].bool()
+
+    @staticmethod
+    def _prefixes(lesson: Lesson, stop: Stop) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """What was written, that without stop tokens, and rows and columns (n,) of the tokens before each of those."""
+        assert lesson.written is not None
+        ends = torch.tensor(stop.tokens, dtype=torch.int64, device=lesson.ids.device)
+        own = lesson.written & ~torch.isin(lesson.ids, ends)
+        rows, columns = own[:, 1:].nonzero().unbind(1)
+        return lesson.written, own, (rows, columns)
 
     def _guesses(
         self, module: Any, model: LanguageModel, lesson: Lesson, stop: Stop, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """Outputs and labels (n, outputs) of prefixes with the token that went on from them, stop tokens apart."""
-        assert lesson.written is not None
         assert lesson.hidden is not None
-        written, ids = lesson.written, lesson.ids
-        ends = torch.tensor(stop.tokens, dtype=torch.int64, device=ids.device)
-        own = written & ~torch.isin(ids, ends)
-        rows, columns = own[:, 1:].nonzero().unbind(1)
+        ids = lesson.ids
+        written, own, (rows, columns) = self._prefixes(lesson, stop)
         if generator is not None and len(rows) > PLACES:
             picked = torch.randperm(len(rows), generator=generator)[:PLACES].to(rows.device)
             rows, columns = rows[picked], columns[picked]
