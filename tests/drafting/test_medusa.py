@@ -16,9 +16,10 @@ from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
 from trivium.decoding.speculative import Speculative
 from trivium.drafting._shape import TOP, Shape, guessed
-from trivium.drafting._trained import CARD, WEIGHTS, rank
+from trivium.drafting._trained import WEIGHTS, rank
 from trivium.drafting.medusa import DECAY, Medusa
 from trivium.models.fingerprint import fingerprint
+from trivium.models.trained import CARD
 from trivium.models.unembedding import read_off, unembedding
 
 

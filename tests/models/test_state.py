@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.families import ATTENTION_FAMILIES, FAMILIES, VOCAB, wrapped
 from tests.models.test_huggingface import CLOSE, close, model, tokens
+from trivium.architectures.llama import Llama
 from trivium.core.protocols import State
 from trivium.models import state as states
 from trivium.models.state import KeyValueState, capacity_for
@@ -202,6 +203,34 @@ def test_nothing_left_is_a_beginning():
     empty = start("llama", ids).truncate(0)
     assert empty.slots == 0
     torch.testing.assert_close(model("llama")(ids, state=empty).logits, model("llama")(ids).logits, **CLOSE)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "native"])
+def test_gradients_reach_what_is_held_and_what_is_added_to_it(family):
+    made = Llama(width=16, depth=2, heads=2).build(VOCAB).double().eval() if family == "native" else model(family)
+    past, ids = made(tokens(2, 5), keep_state=True).state, tokens(2, 3, seed=1)
+    held = [one[:, :, :5] for one in past.tensors()]
+    new = [one[:, :, 5:8] for one in made(ids, state=past, keep_state=True).state.tensors()]
+    zeros = [torch.zeros_like(one) for one in new]
+    value = lambda tensors, shifts: made(ids, state=past.holding(tensors, shifts)).logits.sin().sum()  # noqa: E731
+    torch.testing.assert_close(value(held, zeros), made(ids, state=past).logits.sin().sum())
+    with torch.enable_grad():
+        embeds = made.embed(ids).detach().requires_grad_()
+        out = made(embeds=embeds, state=past.holding(held, zeros), keep_state=True)
+        grads = torch.autograd.grad(out.logits.sin().sum(), out.state.tensors())
+        first = made(embeds=embeds, keep_state=True)  # a beginning too
+        assert all(g is not None for g in torch.autograd.grad(first.logits.sin().sum(), first.state.tensors()))
+    for at in range(len(held)):
+        for part, start in ((held, 0), (zeros, 5)):
+            ends = []
+            for sign in (1, -1):
+                moved = [one.clone() for one in part]
+                moved[at][1, 0, 2, 1] += sign * 1e-5
+                ends.append(value(moved, zeros) if part is held else value(held, moved))
+            assert float(grads[at][1, 0, start + 2, 1]) == pytest.approx(float(ends[0] - ends[1]) / 2e-5, abs=1e-7)
+    shifted = made(ids, state=past.holding(held, [one + 1 for one in zeros]), keep_state=True).state
+    assert not shifted.holding(shifted.tensors()).buffers.shifts, "a shift belongs to one pass"
+    torch.testing.assert_close(shifted.tensors()[0][:, :, 5:8], new[0] + 1)
 
 
 class Handles(RuleBasedStateMachine):

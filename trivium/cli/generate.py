@@ -64,6 +64,7 @@ class Command:
         else:
             print_json(
                 {
+                    **({"reason": made.reasons[0]} if 0 in made.reasons else {}),
                     "text": system.tokenizer.decode(new[:-1] if new and new[-1] in system.stop.tokens else new),
                     "ids": new,
                     "logprobs": made.logprobs[0, : len(new)].tolist(),
@@ -74,6 +75,9 @@ class Command:
                     "acceptance_rate": made.trace.acceptance_rate,
                 }
             )
+        if 0 in made.reasons:
+            print(f"trivium: nothing was written: {made.reasons[0]}", file=sys.stderr)
+            return 1
         return 0
 
 

@@ -96,7 +96,8 @@ class Generation:
     """New tokens. ``ids`` (batch, new) int64, ``logprobs`` (batch, new): the model's own, before any processing.
 
     Rows may end early: ``lengths`` (batch,) tells how many columns count; the rest of ``ids`` and ``logprobs`` is 0.
-    ``accepted`` (batch, new) bool marks tokens that a drafter proposed and the verifier took.
+    ``accepted`` (batch, new) bool marks tokens that a drafter proposed and the verifier took. ``reasons``: of rows in
+    which nothing could be written, why.
     """
 
     ids: Tensor
@@ -104,6 +105,7 @@ class Generation:
     lengths: Tensor
     trace: Trace = field(default_factory=Trace)
     accepted: Tensor | None = None
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
     def row(self, index: int) -> Tensor:
         """The new tokens of one row, without padding."""

@@ -43,9 +43,19 @@ from."""
 
 
 def search(
-    model: LanguageModel, prompts: Prompts, extend: Extend, *, limit: int, stop: Stop, trace: Trace
+    model: LanguageModel,
+    prompts: Prompts,
+    extend: Extend,
+    *,
+    limit: int,
+    stop: Stop,
+    trace: Trace,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Per row every hypothesis that finished, in the order of finishing."""
+    """Per row every hypothesis that finished, in the order of finishing. A row of which nothing is kept has ended.
+
+    ``watch``: told the hidden states (live, width) behind the live ones, before they are extended.
+    """
     started = time.perf_counter()
     out = prefill(model, prompts)
     trace.seconds["prefill"] = time.perf_counter() - started
@@ -53,6 +63,8 @@ def search(
     finished: list[list[Hypothesis]] = [[] for _ in live]
     while True:
         logits, state = out.logits[:, -1], out.state
+        if watch is not None:
+            watch(out.hidden[:, -1])
         del out
         lengths = [prompts.lengths[row] + len(beam.tokens) for row, beam in live]
         normaliser = checked_normaliser(logits, [row for row, _ in live], lengths)

@@ -221,19 +221,21 @@ def step_by_step(
     read: Callable[[Tensor, Sequence[int]], Tensor] | None = None,
     drawn: Callable[[Sequence[int], Tensor], None] | None = None,
     within: Callable[[int], AbstractContextManager[None]] | None = None,
+    begin: Callable[[Prompts], LMOutput] | None = None,
 ) -> Generation:
     """One token per pass and row, drawn from the pipeline's distribution by one uniform number each.
 
     ``read``: what the pipeline gets in place of the model's logits (rows, vocab) of these rows. ``drawn``: told which
     tokens (rows,) were drawn in them. Both are for decoders whose law is no function of the logits and the text alone.
-    ``within``: a context for the pass that takes in new token number so many, counted from 0.
+    ``within``: a context for the pass that takes in new token number so many, counted from 0. ``begin``: passes the
+    prompts in place of ``prefill``.
     """
     prompts = prepare(decoder, model, prompt, mask, limit, stop)
     pipeline.check(model.vocab_size)
     writer, streams, trace = Writer(len(prompt), limit, stop), Streams(generator, len(prompt)), Trace()
     started = time.perf_counter()
     with torch.inference_mode():
-        out = prefill(model, prompts)
+        out = prefill(model, prompts) if begin is None else begin(prompts)
         trace.seconds["prefill"] = time.perf_counter() - started
         fed = list(writer.live)  # the rows of the state; finished ones stay until dropping them is worth the copy
         while True:

@@ -4,46 +4,25 @@ A folder holds ``card.json`` and ``draft.safetensors``. The card names the metho
 module that the tensors fill, the base model by a hash of its weights, and how often each rank was right at each depth.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from trivium.core import files
 from trivium.core.capabilities import require_offers
-from trivium.core.errors import BrokenModel, NotFinite
+from trivium.core.errors import BrokenModel
 from trivium.core.method import card_of
 from trivium.core.protocols import LanguageModel
-from trivium.core.provenance import provenance
 from trivium.core.tree import Draw
 from trivium.data.lessons import NOTHING
 from trivium.drafting._shape import TOP, Shape, guessed
-from trivium.models.fingerprint import fingerprint
+from trivium.models.trained import Module, TrainedFolder
 
-FORMAT = 1
-CARD, WEIGHTS = "card.json", "draft.safetensors"
-
-
-class Module(nn.Module):
-    """The trained part of a drafter."""
-
-    offers: frozenset[str] = frozenset()
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+WEIGHTS = "draft.safetensors"
 
 
 class Trained(ABC):
@@ -81,7 +60,13 @@ class Trained(ABC):
     @property
     def card(self) -> dict[str, Any] | None:
         """What the folder says; None for a drafter without one."""
-        return None if self.folder is None else _read_card(Path(self.folder), card_of(self).path)
+        if self.folder is None:
+            return None
+        home = _home(self, self.folder)
+        card = home.card()
+        if not all(len(row) <= TOP and all(0 <= rate <= 1 for rate in row) for row in card["accuracy"]):
+            raise BrokenModel(f"{home.path}: accuracies are at most {TOP} shares from 0 to 1 for each depth")
+        return card
 
     @property
     def resolved(self) -> Self:
@@ -113,23 +98,10 @@ class Trained(ABC):
         require_offers(card_of(self).name, model, card_of(self).needs)
         if self.folder is None:
             return self.build(model).to(model.device, model.dtype).eval()
-        folder, card = Path(self.folder), self.card
+        home, card = _home(self, self.folder), self.card
         assert card is not None
-        base, name = card["base"], card_of(self).name
-        if (base["width"], base["vocab_size"]) != (model.width, model.vocab_size):
-            raise ValueError(
-                f"{folder} was trained for {base['name']} of width {base['width']} and {base['vocab_size']} tokens, "
-                f"but this target has width {model.width} and {model.vocab_size} tokens. {_way_out(name)}"
-            )
-        if base["sha256"] != fingerprint(model):
-            raise ValueError(
-                f"{folder} was trained for {base['name']} with weights {base['sha256'][:12]}; those of this target are "
-                f"{fingerprint(model)[:12]}. {_way_out(name)}"
-            )
-        module = self.resolved.build(model)
-        path = folder / WEIGHTS
-        _fill(module, _read_weights(str(path), path.stat().st_mtime_ns if path.exists() else 0), path)
-        return module.to(model.device, model.dtype).eval()
+        home.check(card, model)
+        return home.fill(self.resolved.build(model)).to(model.device, model.dtype).eval()
 
     def save(
         self,
@@ -141,86 +113,32 @@ class Trained(ABC):
         accuracy: Sequence[Sequence[float]],
         facts: Mapping[str, Any],
     ) -> None:
-        """Write tensors and card, the card last: without it there is no drafter, with it there is a whole one."""
-        folder = Path(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.named_parameters()}
-        card = {
-            "format": FORMAT,
-            "method": card_of(self).path,
-            "base": {
-                "name": base,
-                "sha256": fingerprint(model),
-                "width": model.width,
-                "vocab_size": model.vocab_size,
-            },
-            "module": {name: getattr(self, name) for name in self.module_fields},
-            "accuracy": [[round(float(rate), 6) for rate in row] for row in accuracy],
+        """Write tensors and card."""
+        _home(self, folder).write(
+            module,
+            model,
+            base=base,
+            module={name: getattr(self, name) for name in self.module_fields},
+            accuracy=[[round(float(rate), 6) for rate in row] for row in accuracy],
             **facts,
-            "provenance": provenance(),
-        }
-        with files.written(folder / WEIGHTS) as part:
-            save_file(tensors, part)
-        files.write(folder / CARD, json.dumps(card, indent=1) + "\n")
+        )
 
 
-def _way_out(name: str) -> str:
-    return f"Train one for it: trivium draft train {name} --model MODEL --folder FOLDER"
+def _home(drafter: Trained, folder: str | Path) -> TrainedFolder:
+    card = card_of(drafter)
+    return TrainedFolder(
+        Path(folder),
+        method=card.path,
+        what="drafter",
+        command=f"trivium draft train {card.name}",
+        weights=WEIGHTS,
+        entries=("module", "accuracy"),
+    )
 
 
 def _values(module: Mapping[str, Any]) -> dict[str, Any]:
     """JSON's lists are our tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in module.items()}
-
-
-def _read_card(folder: Path, method: str) -> dict[str, Any]:
-    path = folder / CARD
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BrokenModel(
-            f"{path} is missing; {folder} should be what `trivium draft train {method.split('/')[1]} --folder` wrote"
-        ) from None
-    except ValueError as error:
-        raise BrokenModel(f"{path} is no valid JSON ({error}); train again or copy the file anew") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        said = card.get("format") if isinstance(card, dict) else type(card).__name__
-        raise BrokenModel(f"{path} has format {said!r}, this version reads {FORMAT}; train the drafter again")
-    if card.get("method") != method:
-        raise ValueError(f"{folder} holds a {card.get('method')!r} drafter, not {method!r}")
-    lacking = {"base", "module", "accuracy"} - card.keys()
-    if lacking:
-        raise BrokenModel(f"{path} lacks {', '.join(sorted(lacking))}; train the drafter again")
-    if not all(len(row) <= TOP and all(0 <= rate <= 1 for rate in row) for row in card["accuracy"]):
-        raise BrokenModel(f"{path}: accuracies are at most {TOP} shares from 0 to 1 for each depth")
-    return card
-
-
-@lru_cache(maxsize=4)
-def _read_weights(path: str, changed: int) -> dict[str, Tensor]:
-    """The tensors of a file, read once as long as it does not change; and checked."""
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError:
-        raise BrokenModel(f"{path} is missing; a drafter's folder holds {CARD} and {WEIGHTS}") from None
-    except SafetensorError as error:
-        raise BrokenModel(f"{path} is truncated or damaged ({error}); copy the file anew") from error
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise NotFinite(f"{path}: tensor {name!r} holds NaN or infinity; its training diverged, train it again")
-    return tensors
-
-
-@torch.no_grad()
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    wanted = dict(module.named_parameters())
-    for name in wanted.keys() ^ tensors.keys():
-        raise BrokenModel(f"{path} {'lacks' if name in wanted else 'has an unknown'} tensor {name!r}")
-    for name, tensor in wanted.items():
-        if tensors[name].shape != tensor.shape:
-            raise BrokenModel(
-                f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, the card wants {tuple(tensor.shape)}"
-            )
-        tensor.copy_(tensors[name])
 
 
 def rank(logits: Tensor, targets: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ from trivium.core.protocols import LanguageModel, State
 from trivium.core.tree import TokenTree
 from trivium.data.lessons import NOTHING, Lesson
 from trivium.drafting._shape import TOP, Shape
-from trivium.drafting._trained import Module, Trained, rank, seen
+from trivium.drafting._trained import Trained, rank, seen
+from trivium.models.trained import Module
 from trivium.models.unembedding import read_off, unembedding
 
 ROWS, PLACES = 4, 16

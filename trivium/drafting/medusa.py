@@ -33,7 +33,8 @@ from trivium.core.protocols import LanguageModel
 from trivium.core.tree import TokenTree
 from trivium.data.lessons import NOTHING, Lesson
 from trivium.drafting._shape import TOP, Shape
-from trivium.drafting._trained import LastStates, Module, Trained, rank
+from trivium.drafting._trained import LastStates, Trained, rank
+from trivium.models.trained import Module
 from trivium.models.unembedding import read_off, unembedding
 
 DECAY = 0.8

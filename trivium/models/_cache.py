@@ -25,6 +25,7 @@ class Writer(Cache):
     ) -> tuple[Tensor, Tensor]:
         buffers, start, new = self.buffers, self.slots, key_states.shape[2]
         buffers.check(layer_idx, start)
+        key_states, value_states = buffers.shifted(layer_idx, key_states, value_states)
         old = buffers.keys.get(layer_idx)
         if key_states.requires_grad or value_states.requires_grad or (old is not None and old.requires_grad):
             if start:

@@ -109,6 +109,7 @@ class TokenMemory:
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Take in (batch, groups, time, width) each; give back all columns so far."""
         self.buffers.check(self.layer, self.slots)
+        keys, values = self.buffers.shifted(self.layer, keys, values)
         if self.layer not in self.buffers.keys:
             self.buffers.allocate(self.layer, keys, values)
         stop = self.slots + keys.shape[2]
@@ -120,7 +121,9 @@ class TokenMemory:
             else:
                 old[:, :, self.slots : stop] = new
             whole.append(store[self.layer][:, :, :stop])
-        return (keys, values) if self.slots == 0 else (whole[0], whole[1])
+        if self.slots == 0 and not (whole[0].requires_grad or whole[1].requires_grad):
+            return keys, values
+        return whole[0], whole[1]  # with gradients, what is stored is what is attended to
 
 
 class SequenceMixer(nn.Module, ABC):

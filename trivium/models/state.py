@@ -2,7 +2,7 @@
 
 import copy
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import torch
@@ -30,7 +30,16 @@ class Buffers:
         self.values: dict[int, Tensor] = {}
         self.holes: dict[int, int] = {}
         """Layers that were skipped, and the first column that they lack."""
+        self.shifts: dict[int, tuple[Tensor, Tensor]] = {}
+        """What is added to the keys and values of a layer's next tokens as they are stored; empty for nothing."""
         self.live: weakref.WeakSet[KeyValueState] = weakref.WeakSet()
+
+    def shifted(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """New keys and values as they are to be stored."""
+        if layer not in self.shifts:
+            return keys, values
+        more_keys, more_values = self.shifts[layer]
+        return keys + more_keys, values + more_values
 
     def skip(self, layers: Iterable[int], start: int) -> None:
         """Note that these layers write nothing from column ``start`` on."""
@@ -67,6 +76,7 @@ class Buffers:
     def copied(self, slots: int, capacity: int, rows: Tensor | None = None, columns: Tensor | None = None) -> "Buffers":
         """A copy of the first ``slots``, of the given rows, or of the slots ``columns`` (batch, slots) of each row."""
         new = Buffers(capacity)
+        new.shifts = self.shifts
         for old, target in ((self.keys, new.keys), (self.values, new.values)):
             for layer, tensor in old.items():
                 part = tensor[:, :, :slots]
@@ -156,6 +166,24 @@ class KeyValueState(State):
         if self.visible is not None:
             return self.visible
         return torch.ones(self._batch, self._slots, dtype=torch.bool, device=self.device)
+
+    def tensors(self) -> list[Tensor]:
+        """Keys and values of each layer in turn, (batch, heads, slots or more, width): the very ones that the last pass
+        attended to, so that gradients of what it gave can be asked for."""
+        held = self.buffers
+        return [store[layer] for layer in sorted(held.keys) for store in (held.keys, held.values)]
+
+    def holding(self, tensors: Sequence[Tensor], shifts: Sequence[Tensor] = ()) -> Self:
+        """The same tokens with other keys and values (batch, heads, slots, width), in the order of ``tensors``. The
+        pass that goes on from it adds ``shifts`` (batch, heads, new, width) to those of its own tokens."""
+        new = Buffers(self._slots)
+        layers = sorted(self.buffers.keys) if tensors else range(len(shifts) // 2)
+        for at, layer in enumerate(layers):
+            if tensors:
+                new.keys[layer], new.values[layer] = tensors[2 * at], tensors[2 * at + 1]
+            if shifts:
+                new.shifts[layer] = shifts[2 * at], shifts[2 * at + 1]
+        return type(self)(new, self._batch, self._slots, self.visible, self.positions)
 
     def select(self, rows: Tensor) -> Self:
         check_rows(rows, self._batch)

@@ -193,7 +193,7 @@ def teach(
     model, name = system.model, card_of(drafter).name
     require_offers(name, model, card_of(drafter).needs)
     module = drafter.build(model, seed=training.seed).to(model.device)
-    _same_recipe(drafter, system, folder)
+    same_recipe({"method": card_of(drafter).path, **settings(drafter)}, system, folder)
     work = folder / "work"
     with frozen(model):
         with files.locked(lessons or work / "lessons"):
@@ -222,14 +222,14 @@ def measured(ranks: Tensor) -> list[list[float]]:
     return shares
 
 
-def _same_recipe(drafter: Taught, system: System, folder: Path) -> None:
-    """Note what is being trained in a folder. Raises RunMismatch where it was something else."""
-    facts = {"method": card_of(drafter).path, **settings(drafter), "model": system.name, "sha": system.fingerprint}
+def same_recipe(recipe: Mapping[str, Any], system: System, folder: Path, what: str = "drafter") -> None:
+    """Note what is being trained in a folder, a ``what``. Raises RunMismatch where it was something else."""
+    facts = {**recipe, "model": system.name, "sha": system.fingerprint}
     note = folder / "work" / "recipe.json"
     if note.exists() and (known := json.loads(note.read_text(encoding="utf-8"))) != json.loads(json.dumps(facts)):
         differing = sorted(name for name in known.keys() | facts.keys() if known.get(name) != facts.get(name))
         raise RunMismatch(
-            f"{folder} holds the training of another drafter; it differs in {', '.join(differing)}. Choose another "
+            f"{folder} holds the training of another {what}; it differs in {', '.join(differing)}. Choose another "
             "folder, or delete it"
         )
     files.write(note, json.dumps(facts, indent=1) + "\n")
