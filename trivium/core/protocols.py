@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -328,15 +328,16 @@ class Explainer(Protocol):
 class Task(Protocol):
     """What is measured, on which examples. ``score`` takes the output of the open arrow on one example."""
 
-    measures: Sequence[Measure]
+    @property
+    def measures(self) -> Sequence[Measure]: ...
 
     def examples(self, split: str) -> Sequence[Example]: ...
 
-    def score(self, system: object, example: Example, output: object) -> Observation: ...
+    def score(self, system: Any, example: Example, output: Any) -> Observation: ...
 
 
 class PromptTask(Task, Protocol):
-    """A task whose examples are put to a model as prompts, in three steps of which each can be done otherwise.
+    """A task whose examples are put to a system as prompts, in three steps of which each can be done otherwise.
 
     The output that its ``score`` takes is a task of this sort: the one whose steps are to be used.
     """
@@ -345,11 +346,11 @@ class PromptTask(Task, Protocol):
         """What is said: instruction, exemplars, format, and the answers to choose among."""
         ...
 
-    def lay(self, system: object, question: Question) -> PromptPlan:
+    def lay(self, system: Any, question: Question) -> PromptPlan:
         """How it is put to the model: tokens, where they stand, and what they see."""
         ...
 
-    def weigh(self, system: object, question: Question, plan: PromptPlan) -> Sequence[float]:
+    def weigh(self, system: Any, question: Question, plan: PromptPlan) -> Sequence[float]:
         """How good each answer is behind the prompt; the largest wins."""
         ...
 
@@ -358,4 +359,4 @@ class Prompting(Protocol):
     """task x system -> task: how questions are put to a model. What has to be found out is found on the task's
     validation split; every pass of the model that this takes is part of what a comparison holds equal."""
 
-    def __call__(self, task: PromptTask, system: object, *, generator: torch.Generator) -> PromptTask: ...
+    def __call__(self, task: PromptTask, system: Any, *, generator: torch.Generator) -> PromptTask: ...
