@@ -42,7 +42,7 @@ claim = Claim(
     paper="McIlroy-Young et al. 2024 (arXiv:2406.06581): no variation over orders by construction; accuracy on "
     "CommonsenseQA and MMLU usually within the spread of the orders (models of 7 B and more; figures not checked).",
     rule="Supported where over 8 orders no answer changes and log-probabilities agree to the last bit (within 1e-3 "
-    "nats without canonical order), and accuracy is at least that of plain prompting's worst order. Contradicted where one "
-    "of these fails; not visible where plain prompting's answers do not change either.",
+    "nats without canonical order), and accuracy is at least that of plain prompting's worst order. Contradicted where "
+    "one of these fails; not visible where plain prompting's answers do not change either.",
     run=run,
 )

@@ -328,19 +328,20 @@ class Explainer(Protocol):
 class Task(Protocol):
     """What is measured, on which examples. ``score`` takes the output of the open arrow on one example."""
 
-    @property
-    def measures(self) -> Sequence[Measure]: ...
+    measures: Sequence[Measure]
 
     def examples(self, split: str) -> Sequence[Example]: ...
 
     def score(self, system: Any, example: Example, output: Any) -> Observation: ...
 
 
-class PromptTask(Task, Protocol):
-    """A task whose examples are put to a system as prompts, in three steps of which each can be done otherwise.
+class PromptTask(Protocol):
+    """A ``Task`` whose examples are put to a system as prompts, in three steps of which each can be done otherwise.
 
     The output that its ``score`` takes is a task of this sort: the one whose steps are to be used.
     """
+
+    def examples(self, split: str) -> Sequence[Example]: ...
 
     def ask(self, example: Example) -> Question:
         """What is said: instruction, exemplars, format, and the answers to choose among."""
@@ -353,6 +354,8 @@ class PromptTask(Task, Protocol):
     def weigh(self, system: Any, question: Question, plan: PromptPlan) -> Sequence[float]:
         """How good each answer is behind the prompt; the largest wins."""
         ...
+
+    def score(self, system: Any, example: Example, output: Any) -> Observation: ...
 
 
 class Prompting(Protocol):

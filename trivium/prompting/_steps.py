@@ -6,14 +6,13 @@ from typing import Any
 
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.prompt import PromptPlan, Question
-from trivium.core.protocols import PromptTask
 
 
 @dataclass(frozen=True)
 class Changed:
     """Everything is the task's ``of`` but the steps that are given here."""
 
-    of: PromptTask
+    of: Any
     asks: Callable[[Example], Question] | None = None
     lays: Callable[[Any, Question], PromptPlan] | None = None
     weighs: Callable[[Any, Question, PromptPlan], Sequence[float]] | None = None
