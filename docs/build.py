@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "pages"
 GENERATED = ("methods", "gallery", "reference", "claims.md", "speed.md", "contributing.md", "changes.md", "index.md")
 LAYERS = ("core", "models", "data", "tokenization", "training", "compare", "nn")
-GUIDES = ("decoders", "architectures", "attribution", "certificate", "models", "reports")
+GUIDES = ("decoders", "prompting", "architectures", "attribution", "certificate", "models", "reports")
 VERDICT_MARK = {"supported": "✓", "contradicted": "✗", "not visible at this scale": "○"}
 
 

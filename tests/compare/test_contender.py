@@ -205,7 +205,7 @@ def test_describe_shows_only_what_differs_from_the_default():
     assert describe(object()) == "object"
 
 
-@pytest.mark.parametrize("kind", ["decoding", "drafting", "attribution", "architectures", "objectives"])
+@pytest.mark.parametrize("kind", ["decoding", "drafting", "prompting", "attribution", "architectures", "objectives"])
 def test_every_method_of_a_comparable_kind_round_trips(kind):
     for name in names(kind):
         method = find(kind, name)

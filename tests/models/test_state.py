@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.families import ATTENTION_FAMILIES, FAMILIES, VOCAB, wrapped
 from tests.models.test_huggingface import CLOSE, close, model, tokens
 from trivium.architectures.llama import Llama
+from trivium.core.errors import NotOffered
 from trivium.core.protocols import State
 from trivium.models import state as states
 from trivium.models.state import KeyValueState, capacity_for
@@ -344,3 +345,19 @@ TestHandles = Handles.TestCase
 TestHandles.settings = QUICK
 TestWindowedHandles = WindowedHandles.TestCase
 TestWindowedHandles.settings = QUICK
+
+
+def test_placed_tokens_may_share_positions_and_the_usual_ones_are_not_kept():
+    state = start("llama", tokens(2, 4))
+    assert state.placed(torch.arange(4).expand(2, -1)).positions is None
+    placed = state.placed(torch.tensor([[0, 1, 1, 2], [0, 0, 0, 0]]))
+    assert placed.lengths.tolist() == [4, 4]
+    assert placed.next_position.tolist() == [3, 1]
+    assert placed.select(torch.tensor([1])).next_position.tolist() == [1]
+    assert placed.truncate(2).next_position.tolist() == [2, 1]
+    dropped = placed.gather(torch.tensor([[True, False, True, False]] * 2))
+    assert dropped.next_position.tolist() == [2, 1]
+    with pytest.raises(ValueError, match="one for each slot"):
+        state.placed(torch.zeros(2, 3, dtype=torch.int64))
+    with pytest.raises(NotOffered, match="cannot place"):
+        start("mamba", tokens(1, 2)).placed(torch.zeros(1, 2, dtype=torch.int64))

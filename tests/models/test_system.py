@@ -6,6 +6,7 @@ import torch
 from tests.tokenization.made import byte_fallback, byte_level
 from trivium.architectures.llama import Llama
 from trivium.core.nouns import Generation
+from trivium.core.prompt import Parts
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
 from trivium.models.system import System, same_vocabulary
@@ -29,6 +30,17 @@ class Says:
         self.given = {"prompt": prompt.tolist(), "limit": limit, "stop": stop, "seed": generator.initial_seed()}
         length = self.ids.shape[1]
         return Generation(self.ids, torch.zeros(1, length), torch.tensor([length]))
+
+
+def test_a_structured_prompt_is_cut_part_by_part():
+    made = system().blocks(["A", Parts("b", "cd"), "e"])
+    assert made == [[256], [65], [[98], [99, 100]], [101]]
+    assert system().blocks([Parts("b")]) == [[256], [[98]]]
+    plan = system().plan(["A", Parts("cd", "b"), "e"])
+    assert plan.ids.tolist() == [256, 65, 98, 99, 100, 101]
+    assert plan.positions.tolist() == [0, 1, 2, 2, 3, 4]
+    assert system().plan(["A", Parts("cd", "b")], canonical=False).ids.tolist() == [256, 65, 99, 100, 98]
+    assert system(HuggingFaceTokenizer(byte_level())).blocks(["A", Parts(" b", " c")])[0] != [256]
 
 
 def test_writes_the_new_tokens_without_special_ones():

@@ -33,7 +33,7 @@ class Command:
     """
 
     kind: Positional[str]
-    """What varies: decoding, drafting, attribution, architectures or objectives."""
+    """What varies: decoding, drafting, prompting, attribution, architectures or objectives."""
     contenders: tuple[str, ...] = ()
     """Methods written like calls; by default every method of the kind with its defaults. The baseline is added."""
     suite: str | None = None

@@ -43,6 +43,7 @@ def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Ma
         "kind": identity["kind"],
         "question": shown["question"],
         "task": shown["task"],
+        "once": run.once,
         "system": shown["system"],
         "budget": shown["budget"],
         "baseline": run.names[identity["baseline"]],
@@ -78,6 +79,7 @@ class _Run:
     def __init__(self, shown: Mapping[str, Any], records: Sequence[Record], seeds: Sequence[int]) -> None:
         self.shown, self.seeds = shown, seeds
         self.per_seed: bool = shown["per_seed"]
+        self.once: bool = shown.get("once", False)  # folders of earlier versions do not say
         self.names: dict[str, str] = {entry["config"]: entry["name"] for entry in shown["contenders"]}
         self.measures: list[Mapping[str, Any]] = shown["measures"]
         self.binary = {measure["name"] for measure in self.measures if measure.get("binary")}
@@ -340,8 +342,11 @@ def _ratio(run: _Run, config: str, other: str, measure: str, inside: Set[str]) -
 
 
 def _spent(run: _Run, config: str) -> dict[str, dict[str, float]]:
-    """Per unit of work (an example, or a training) the median and the quartiles of each cost, and the sum of all."""
+    """Per unit of work (an example, a training, or a seed where the hole is filled once) the median and the quartiles
+    of each cost, and the sum of all."""
     records = run.trained[config].values() if run.per_seed else run.done[config].values()
+    if run.once:
+        records = {record["seed"]: record for record in records}.values()
     rows = [dict(record["spent"]) for record in records]
     for row in rows:
         for name, (above, below, _) in RATES.items():

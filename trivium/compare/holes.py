@@ -2,7 +2,8 @@
 
 A hole says what a contender of its kind is put into, what is held equal by default, which baseline and task go with
 it, and what its items are. A hole with ``fill`` works per example and seed: contender x example -> output, which the
-task scores. A hole with ``train`` works per seed: contender -> trained system, which the task scores on each example.
+task scores. A hole that is filled ``once`` works per seed, without an example: its output serves all of them. A hole
+with ``train`` works per seed too: contender -> trained system, which the task scores on each example.
 A new kind is a new entry of ``HOLES``.
 """
 
@@ -27,7 +28,8 @@ from trivium.core.nouns import Attribution, Batch, Example, Generation, Stop
 from trivium.core.progress import Bar
 from trivium.models.system import System
 
-Fill = Callable[[Any, System, Any, Example, Budget, torch.Generator], object]
+Fill = Callable[[Any, System, Any, Any, Budget, torch.Generator], object]
+"""contender, system, task, example (None where the hole is filled once), budget, generator -> output"""
 Train = Callable[[Any, Training, int, Budget, Path, Bar | None], TrainedSystem]
 
 
@@ -38,11 +40,14 @@ class Hole:
     question: str
     """What a comparison of this kind asks; {task} and {budget} are filled in."""
     budget: Budget
-    """Held equal where nothing else is asked for: per example where there is ``fill``, per training where not."""
+    """Held equal where nothing else is asked for: per example where there is ``fill``, per seed with ``once``, per
+    training without."""
     baseline: str
     task: str
     fill: Fill | None = None
     train: Train | None = None
+    once: bool = False
+    """Filled per seed rather than per example: what the contender finds out there serves every example."""
     check: Callable[[System, Any, Example, Budget], None] = lambda *_: None
     """Raises ValueError, before any work, for an example that cannot be used."""
     show: Callable[[System, Any], Mapping[str, Any]] = lambda *_: {}
@@ -178,6 +183,35 @@ def explain_shows(system: System, output: Attribution) -> dict[str, str]:
     }
 
 
+# prompting ----------------------------------------------------------------------------------------------------------
+
+
+def prompted(
+    prompting: Any, system: System, task: Any, example: None, budget: Budget, generator: torch.Generator
+) -> Any:
+    """Let the method say how the task's questions are put. The budget is for finding that out; asking is the task's."""
+    return system.fit(prompting)(task, system, generator=generator)
+
+
+def prompted_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
+    """The example is a question that fits the model as plain text, together with its longest answer."""
+    for step in ("ask", "lay", "weigh"):
+        if not hasattr(task, step):
+            raise ValueError(
+                f"a comparison of prompting needs a task that asks questions, such as order_sensitivity; "
+                f"{card_of(task).name} has no '{step}'"
+            )
+    question = task.ask(example)
+    plan = task.lay(system, question)
+    longest = max((len(system.blocks([answer])[-1]) for answer in question.answers), default=0)
+    room = system.model.max_positions
+    if room is not None and plan.end + longest > room:
+        raise ValueError(
+            f"example {example.id!r}: a prompt of {len(plan)} tokens and an answer of {longest} are more than the "
+            f"{room} positions of {system.name}; drop the example"
+        )
+
+
 # architectures and objectives ---------------------------------------------------------------------------------------
 
 
@@ -220,6 +254,15 @@ HOLES: Mapping[str, Hole] = {
         fill=explain,
         check=explain_checks,
         show=explain_shows,
+    ),
+    "prompting": Hole(
+        question="Which prompting serves {task} best, found with {budget}?",
+        budget=Budget("evaluations", 512),
+        baseline="plain",
+        task="order_sensitivity",
+        fill=prompted,
+        once=True,
+        check=prompted_checks,
     ),
     "architectures": Hole(
         question="Which architecture learns best by {task}, trained with {budget}?",

@@ -233,6 +233,7 @@ class Plan:
                 "measures": [dataclasses.asdict(measure) for measure in self.measures],
                 "weights": dict(self.weights),
                 "per_seed": self.hole.per_seed,
+                "once": self.hole.once,
                 "tuning": self._tuning_words(),
                 "contenders": [self._contender(name, method) for name, method in self.methods.items()],
                 "examples": [

@@ -19,6 +19,7 @@ A **record** is one line of ``records.jsonl``: one unit of work that was done, o
 The **report** is a plain dict, ``report.json``, from which the page and the Markdown are drawn:
 
     title, kind, question        strings; kind is the open arrow, "decoding"
+    once                         true where a contender works once per seed, so that costs are those of a seed
     task, system                 {"name": str, "config": str, ...facts}
     budget                       {"unit": "new_tokens", "amount": 64.0, "tolerance": 0.02, "text": "64 new_tokens"}
     baseline                     name of the contender that the pairs are compared with

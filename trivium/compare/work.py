@@ -55,7 +55,7 @@ class Work:
     budget: Budget
     tuning_budget: Budget
     folder: Path
-    _opened: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _opened: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}
@@ -83,12 +83,35 @@ class Work:
         return self.tuning_budget if unit.phase == "tune" else self.budget
 
     def _fill(self, unit: Unit, example_id: str) -> Record:
-        example, system, budget = self.examples[example_id], self.opened(), self._budget(unit)
+        example, system = self.examples[example_id], self.opened()
+        found = self._found(unit) if self.hole.once else self._filled(unit, example)
+        if isinstance(found.output, Exception):
+            return _record(unit, example_id, found.spent, found.output)
+        try:
+            seen = self.task.score(system, example, found.output)
+            made = _record(unit, example_id, found.spent, seen, self.hole.show(system, found.output))
+            timed = getattr(self.task, "timed", False)  # then a repeat is worth its while even if nothing is drawn
+            return made | {"drew": timed or found.drew}
+        except FAILURES as error:
+            return _record(unit, example_id, found.spent, error)
+
+    def _found(self, unit: Unit) -> "_Filled":
+        """What the contender gives once for all examples of a seed. It is the same in every process, and each record
+        says what it cost."""
+        key = ("found", unit.config, unit.phase, unit.seed)
+        if key not in self._opened:
+            self._opened[key] = self._filled(unit, None)
+        return self._opened[key]
+
+    def _filled(self, unit: Unit, example: Example | None) -> "_Filled":
+        """The contender at work, under its budget."""
+        system, budget = self.opened(), self._budget(unit)
         assert self.hole.fill is not None
-        if budget.unit == "new_tokens":  # those of a row; an example may be a batch of them
+        if example is not None and budget.unit == "new_tokens":  # those of a row; an example may be a batch of them
             budget = replace(budget, amount=budget.amount * rows_of(example))
         device = system.model.device if hasattr(system, "model") else "cpu"
-        generator = seeds.generator(seed_of(unit), example.id, self.kind, device=device)
+        names = (self.kind,) if example is None else (example.id, self.kind)
+        generator = seeds.generator(seed_of(unit), *names, device=device)
         fresh = generator.get_state()
         counted = meter.Meter(budget, who=unit.contender)
         try:
@@ -96,12 +119,9 @@ class Work:
                 output = self.hole.fill(
                     self.methods[unit.config], system, self.task, example, self._budget(unit), generator
                 )
-            seen = self.task.score(system, example, output)
-            made = _record(unit, example_id, counted.spent, seen, self.hole.show(system, output))
-            timed = getattr(self.task, "timed", False)  # then a repeat is worth its while even if nothing is drawn
-            return made | {"drew": timed or not torch.equal(fresh, generator.get_state())}
         except FAILURES as error:
-            return _record(unit, example_id, counted.spent, error)
+            output = error
+        return _Filled(output, counted.spent, not torch.equal(fresh, generator.get_state()))
 
     def _train(self, unit: Unit, bar: Bar | None) -> Iterator[Record]:
         assert self.hole.train is not None
@@ -134,6 +154,15 @@ class Work:
             yield _record(unit, example.id, scored.spent, observation)
             if bar is not None:
                 bar.advance(evaluation / len(examples))
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """What a contender gave, or what it failed with; what that took; and whether it drew random numbers."""
+
+    output: Any
+    spent: Spent
+    drew: bool
 
 
 EVALUATION_SHARE = 0.1

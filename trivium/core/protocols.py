@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from trivium.core import meter
 from trivium.core.errors import NotOffered
 from trivium.core.nouns import Attribution, Batch, Example, Generation, Loss, Measure, Observation, Stop, Target
+from trivium.core.prompt import PromptPlan, Question
 from trivium.core.tree import Draw, TokenTree
 
 
@@ -20,7 +21,8 @@ class State(ABC):
     """What a model remembers of the tokens it has seen, as a value: continuing from it twice gives the same answer.
 
     Each row has its own tokens; ``slots`` counts the columns fed so far, padding and dropped drafts included, and
-    ``lengths`` (batch,) the tokens among them that are visible, which is also the next position of each row.
+    ``lengths`` (batch,) the tokens among them that are visible. ``next_position`` (batch,) is where the next token of
+    each row stands: as many as there are tokens, unless some of them share a position.
     """
 
     @property
@@ -35,6 +37,11 @@ class State(ABC):
     @abstractmethod
     def lengths(self) -> Tensor:
         """(batch,) int64 on the CPU."""
+
+    @property
+    def next_position(self) -> Tensor:
+        """(batch,) int64 on the CPU."""
+        return self.lengths
 
     @abstractmethod
     def bytes(self) -> int:
@@ -51,6 +58,10 @@ class State(ABC):
     def truncate(self, length: int | Tensor) -> Self:
         """The first ``length`` tokens of each row; an int or (batch,). Needs 'truncate'."""
         raise self._cannot("truncate")
+
+    def placed(self, positions: Tensor) -> Self:
+        """The same tokens, which were fed at these positions (batch, slots). Needs 'tree'."""
+        raise self._cannot("place")
 
     def _cannot(self, word: str) -> Exception:
         return NotOffered(f"{type(self).__name__} cannot {word}: this model's memory is no list of tokens")
@@ -121,7 +132,7 @@ class LanguageModel(nn.Module, ABC):
                 )
         slots = state.slots if state is not None else 0
         if self.max_positions is not None:
-            longest = given.shape[1] + (int(state.lengths.max()) if state is not None else 0)
+            longest = given.shape[1] + (int(state.next_position.max()) if state is not None else 0)
             if longest > self.max_positions and mask is None and positions is None:
                 raise ValueError(
                     f"{longest} tokens are more than the {self.max_positions} positions of this model; "
@@ -231,7 +242,7 @@ class Tokenizer(Protocol):
 
 class Decoder(Protocol):
     """model x prompt -> generation. ``prompt`` (batch, time); ``mask`` (batch, time) bool marks real tokens where rows
-    differ in length."""
+    differ in length; or (batch, 1, time, time): who sees whom in structured prompts, as ``prompt.pack`` makes it."""
 
     def __call__(
         self,
@@ -321,4 +332,34 @@ class Task(Protocol):
 
     def examples(self, split: str) -> Sequence[Example]: ...
 
-    def score(self, system: object, example: Example, output: object) -> Observation: ...
+    def score(self, system: Any, example: Example, output: Any) -> Observation: ...
+
+
+class PromptTask(Protocol):
+    """A ``Task`` whose examples are put to a system as prompts, in three steps of which each can be done otherwise.
+
+    The output that its ``score`` takes is a task of this sort: the one whose steps are to be used.
+    """
+
+    def examples(self, split: str) -> Sequence[Example]: ...
+
+    def ask(self, example: Example) -> Question:
+        """What is said: instruction, exemplars, format, and the answers to choose among."""
+        ...
+
+    def lay(self, system: Any, question: Question) -> PromptPlan:
+        """How it is put to the model: tokens, where they stand, and what they see."""
+        ...
+
+    def weigh(self, system: Any, question: Question, plan: PromptPlan) -> Sequence[float]:
+        """How good each answer is behind the prompt; the largest wins."""
+        ...
+
+    def score(self, system: Any, example: Example, output: Any) -> Observation: ...
+
+
+class Prompting(Protocol):
+    """task x system -> task: how questions are put to a model. What has to be found out is found on the task's
+    validation split; every pass of the model that this takes is part of what a comparison holds equal."""
+
+    def __call__(self, task: PromptTask, system: Any, *, generator: torch.Generator) -> PromptTask: ...

@@ -10,20 +10,24 @@ from torch import Tensor
 
 from trivium.core import meter, seeds, streaming
 from trivium.core.capabilities import require_offers
-from trivium.core.errors import NotFinite
+from trivium.core.errors import NotFinite, NotOffered
 from trivium.core.method import card_of
 from trivium.core.nouns import Generation, Stop, Trace
+from trivium.core.prompt import positions_of
 from trivium.core.protocols import LanguageModel, LMOutput
 from trivium.decoding._pipeline import Pipeline, draw
+from trivium.models.planned import NEEDS, pass_masked
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Checked prompts. ``ids`` (batch, time), real tokens to the right; ``mask`` alike, or None where all are real."""
+    """Checked prompts. ``ids`` (batch, time), real tokens to the right; ``mask`` alike, or None where all are real.
+    ``visible`` (batch, time, time) bool: who sees whom, where that is not just the past."""
 
     ids: Tensor
     mask: Tensor | None
     lengths: tuple[int, ...]
+    visible: Tensor | None = None
 
     @property
     def rows(self) -> list[Tensor]:
@@ -40,13 +44,26 @@ def prepare(
     limit: int,
     stop: Stop,
     needs: Sequence[str] = (),
+    structured: bool = True,
 ) -> Prompts:
     """Check everything that can be checked before the model runs, and push padding to the left.
 
+    A mask (batch, 1, time, time) says which tokens see each other, as ``core.prompt.pack`` makes it; padding does not
+    see itself. ``structured``: whether this decoder honours that, by passing its prompts through ``prefill``.
     Raises NotOffered for a model that lacks what the decoder's card (or ``needs``) names, ValueError for the rest.
     """
     what = card_of(decoder).name or type(decoder).__name__
     require_offers(what, model, needs or card_of(decoder).needs)
+    visible = None
+    if mask is not None and mask.ndim == 4:
+        visible = _checked_visible(prompt, mask)
+        mask = visible.diagonal(dim1=1, dim2=2)
+        if torch.equal(visible, (mask[:, :, None] & mask[:, None]).tril()):
+            visible = None  # ordinary text
+        elif not structured:
+            raise NotOffered(f"{what} reads its prompts as plain text and would lose their sets; use another decoder")
+        else:
+            require_offers(f"{what} with a structured prompt", model, NEEDS)
     if limit < 1:
         raise ValueError(f"limit must be at least 1 new token, got {limit}")
     if prompt.ndim != 2 or prompt.dtype != torch.int64:
@@ -68,10 +85,11 @@ def prepare(
         raise ValueError(
             f"prompt token {bad} is outside the vocabulary of {model.vocab_size} (0 to {model.vocab_size - 1})"
         )
-    if model.max_positions is not None and max(lengths) + limit > model.max_positions:
+    longest = max(lengths) if visible is None else int(positions_of(visible).max()) + 1
+    if model.max_positions is not None and longest + limit > model.max_positions:
         raise ValueError(
-            f"a prompt of {max(lengths)} tokens and {limit} new ones are more than the {model.max_positions} positions "
-            f"of this model; shorten the prompt or lower limit to {max(model.max_positions - max(lengths), 0)}"
+            f"a prompt of {longest} tokens and {limit} new ones are more than the {model.max_positions} positions "
+            f"of this model; shorten the prompt or lower limit to {max(model.max_positions - longest, 0)}"
         )
     if stop.texts and stop.decode is None:
         raise ValueError("stop.texts needs stop.decode, such as Stop(texts=..., decode=tokenizer.decode)")
@@ -84,12 +102,30 @@ def prepare(
     if min(lengths) == width and mask is None:
         return Prompts(prompt, None, tuple(lengths))
     ids = prompt.new_zeros(len(prompt), width)
+    seen = None if visible is None else visible.new_zeros(len(prompt), width, width)
     for row, length in enumerate(lengths):
         ids[row, width - length :] = prompt[row] if mask is None else prompt[row, mask[row]]
+        if seen is not None and visible is not None and mask is not None:
+            seen[row, width - length :, width - length :] = visible[row][mask[row]][:, mask[row]]
     if min(lengths) == width:
-        return Prompts(ids, None, tuple(lengths))
+        return Prompts(ids, None, tuple(lengths), seen)
     columns = torch.arange(width, device=ids.device)
-    return Prompts(ids, columns >= width - torch.tensor(lengths, device=ids.device)[:, None], tuple(lengths))
+    return Prompts(ids, columns >= width - torch.tensor(lengths, device=ids.device)[:, None], tuple(lengths), seen)
+
+
+def _checked_visible(prompt: Tensor, mask: Tensor) -> Tensor:
+    """(batch, 1, time, time) -> (batch, time, time), causal and with no sight of padding."""
+    wanted = (*prompt.shape[:1], 1, *prompt.shape[1:], *prompt.shape[1:])
+    if mask.shape != wanted or mask.dtype != torch.bool:
+        raise ValueError(f"a 4-D mask must be bool of shape {wanted}, got {tuple(mask.shape)} of {mask.dtype}")
+    visible = mask[:, 0]
+    if visible.triu(1).any():
+        row, column = visible.triu(1).nonzero()[0, :2].tolist()
+        raise ValueError(f"the mask lets token {column} of row {row} see a later one; prompts are causal")
+    real = visible.diagonal(dim1=1, dim2=2)
+    if (visible & ~(real[:, :, None] & real[:, None])).any():
+        raise ValueError("the mask has a token that does not see itself, which marks padding, but sees or is seen")
+    return visible
 
 
 SAVED = 32
@@ -99,6 +135,9 @@ SAVED = 32
 def prefill(model: LanguageModel, prompts: Prompts, *, whole: bool = False) -> LMOutput:
     """The prompts are passed: state, and logits and hidden of each row's last token. What all rows begin with, such as
     a system message, is passed once for all of them. ``whole``: logits and hidden of every token, in one pass."""
+    if prompts.visible is not None:
+        visible, where = prompts.visible[:, None], positions_of(prompts.visible)
+        return pass_masked(model, prompts.ids, visible, where, logits_to_keep=0 if whole else 1)
     if whole:
         return model(prompts.ids, mask=prompts.mask, keep_state=True)
     shared = _common_beginning(prompts)

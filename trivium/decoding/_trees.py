@@ -36,11 +36,11 @@ def pack(trees: Sequence[TokenTree], state: State, device: torch.device) -> dict
         return {"ids": ids.to(device), "mask": (torch.arange(nodes) < sizes[:, None]).to(device)}
     mask = torch.zeros(len(trees), 1, nodes, state.slots + nodes, dtype=torch.bool)
     mask[..., : state.slots] = True  # what of it a row may not see, the model knows
-    positions = state.lengths[:, None].repeat(1, nodes)
+    positions = state.next_position[:, None].repeat(1, nodes)
     for row, tree in enumerate(trees):
         size = len(tree)
         mask[row, 0, :size, state.slots : state.slots + size] = tree.visible
-        positions[row, :size] = tree.positions(int(state.lengths[row]))
+        positions[row, :size] = tree.positions(int(state.next_position[row]))
     return {"ids": ids.to(device), "mask": mask.to(device), "positions": positions.to(device)}
 
 

@@ -70,7 +70,7 @@ class BiLD:
         mask: Tensor | None = None,
         stop: Stop = Stop(),
     ) -> Generation:
-        prompts = prepare(self, model, prompt, mask, limit, stop)
+        prompts = prepare(self, model, prompt, mask, limit, stop, structured=False)
         small = small_of("bild", self.small, model, ["causal", "state", "truncate"])
         check_room(small, max(prompts.lengths) + limit)
         with torch.inference_mode():

@@ -30,7 +30,7 @@ from torch import Tensor
 from trivium.core.method import method
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel, State
-from trivium.decoding._loop import Prompts, Writer, checked_normaliser, prepare
+from trivium.decoding._loop import Prompts, Writer, checked_normaliser, prefill, prepare
 from trivium.decoding._pipeline import top_ids
 
 
@@ -79,7 +79,7 @@ class ContrastiveSearch:
     def _search(self, model: LanguageModel, prompts: Prompts, limit: int, stop: Stop) -> Generation:
         writer, trace = Writer(len(prompts.ids), limit, stop), Trace()
         started = time.perf_counter()
-        out = model(prompts.ids, mask=prompts.mask, keep_state=True)
+        out = prefill(model, prompts, whole=True)
         logits, state = out.logits[:, -1], out.state
         memory = Memory(out.hidden, prompts.mask, limit)
         trace.seconds["prefill"] = time.perf_counter() - started
@@ -148,7 +148,7 @@ def _siblings(model: LanguageModel, candidates: Tensor, state: State) -> tuple[T
     past = torch.ones(k, state.slots, dtype=torch.bool, device=candidates.device)
     alone = torch.eye(k, dtype=torch.bool, device=candidates.device)
     mask = torch.cat([past, alone], 1).expand(batch, 1, -1, -1)
-    positions = state.lengths.to(candidates.device)[:, None].expand(-1, k)
+    positions = state.next_position.to(candidates.device)[:, None].expand(-1, k)
     out = model(candidates, mask=mask, positions=positions, state=state, keep_state=True)
     return out.hidden, out.logits, out.state
 

@@ -84,7 +84,7 @@ class EAD:
         mask: Tensor | None = None,
         stop: Stop = Stop(),
     ) -> Generation:
-        prompts = prepare(self, model, prompt, mask, limit, stop)
+        prompts = prepare(self, model, prompt, mask, limit, stop, structured=False)
         self.of.pipeline.check(model.vocab_size)
         small = small_of("ead", self.small, model, ["causal", "state"])
         check_room(small, max(prompts.lengths) + limit)

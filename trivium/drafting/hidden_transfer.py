@@ -215,7 +215,7 @@ class Transferring:
         total = nodes * (1 + count)
         ids = torch.zeros(len(trees), total, dtype=torch.int64)
         new = torch.zeros(len(trees), total, total, dtype=torch.bool)
-        positions = state.lengths[:, None].repeat(1, total)
+        positions = state.next_position[:, None].repeat(1, total)
         own = torch.arange(nodes)
         for at, tree in enumerate(trees):
             size = len(tree)

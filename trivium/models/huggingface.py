@@ -204,7 +204,8 @@ class HuggingFaceModel(Sited, LanguageModel):
             return positions_within(segments)
         start: int | Tensor = 0
         if state is not None:
-            start = state.slots if state.visible is None else state.lengths.to(given.device)[:, None]
+            counted = state.visible is None and state.positions is None
+            start = state.slots if counted else state.next_position.to(given.device)[:, None]
         if mask is None or mask.ndim == 4:
             return torch.arange(given.shape[1], device=given.device)[None] + start
         return (mask.cumsum(1) - 1).clamp(min=0) + start
@@ -228,7 +229,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         if self.takes_positions:
             arguments["position_ids"] = where
         implementation = self.config._attn_implementation
-        usual = not explicit and (state is None or state.positions is None)
+        usual = not explicit and (state is None or state.positions is None or not self.windows)
         plain = mask is None and segments is None and seen is None and usual and (slots == 0 or time == 1)
         if plain and implementation == "sdpa" and all(w is None or total <= w for w in self.windows.values()):
             arguments["attention_mask"] = dict.fromkeys(self.windows) if len(self.windows) > 1 else None
@@ -265,7 +266,7 @@ class HuggingFaceModel(Sited, LanguageModel):
                 [ones[:, :slots] if seen is None else seen, ones[:, :time] if real is None else real], 1
             )
         at = None
-        if self.windows and (explicit or (state is not None and state.positions is not None)):
+        if (state is not None and state.positions is not None) or (self.windows and explicit):
             at = where.expand(batch, -1)
             at = at if state is None or not slots else torch.cat([state.at(), at], 1)
         return KeyValueState(buffers, batch, slots + time, visible, at)

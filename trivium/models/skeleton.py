@@ -449,8 +449,8 @@ class Skeleton(Sited, LanguageModel):
             fresh = torch.cat((torch.ones_like(ctx.documents[:, :1]), ctx.documents.diff(dim=1)), 1) > 0
             index = index - torch.where(fresh, index, 0).cummax(1).values
         if state is not None:
-            lengths = state.lengths.to(hidden.device)[:, None]
-            index = index + (lengths[:1] if (lengths == lengths[0]).all() else lengths)
+            start = state.next_position.to(hidden.device)[:, None]
+            index = index + (start[:1] if (start == start[0]).all() else start)
         return index
 
     def _memories(self, hidden: Tensor, state: State | None) -> list[Any]:
@@ -480,7 +480,10 @@ class Skeleton(Sited, LanguageModel):
         if buffers is not None:
             plain = ctx.seen is None and ctx.real is None
             seen = None if plain else seen_after(ctx.seen, ctx.real, ctx.slots, ctx.time)
-            keys = KeyValueState(buffers, batch, slots, seen)
+            at, held = None, keys_of(state)
+            if held is not None and held.positions is not None:
+                at = torch.cat((held.positions, ctx.positions.expand(batch, -1)), 1)
+            keys = KeyValueState(buffers, batch, slots, seen, at)
             if all(isinstance(memory, TokenMemory) for memory in memories):
                 return keys
         before = torch.zeros(batch, dtype=torch.int64) if state is None else state.lengths

@@ -110,8 +110,8 @@ class KeyValueState(State):
     """A handle on the first ``slots`` columns of shared buffers.
 
     ``visible`` (batch, slots) bool says which of them are tokens of the row: padding and dropped drafts stay where
-    they are and are merely not seen; None means all. ``positions`` (batch, slots) is kept for models with attention
-    windows only, and only where it is not just the count of visible slots.
+    they are and are merely not seen; None means all. ``positions`` (batch, slots) is kept only where it is not just the
+    count of visible slots: for models with attention windows, and for tokens that were ``placed``.
 
     Going on from a handle writes behind its columns, in place, unless another handle that is still alive reaches
     there; then the columns are copied first. So a loop copies nothing and a branch copies once. A loop that drops
@@ -127,6 +127,7 @@ class KeyValueState(State):
         self._batch = batch
         self._slots = slots
         self._lengths: Tensor | None = None
+        self._next: Tensor | None = None
         buffers.live.add(self)
 
     @property
@@ -144,6 +145,15 @@ class KeyValueState(State):
                 torch.full((self._batch,), self._slots) if self.visible is None else self.visible.sum(1).cpu()
             )
         return self._lengths
+
+    @property
+    def next_position(self) -> Tensor:
+        if self.positions is None:
+            return self.lengths
+        if self._next is None:
+            seen = self.positions if self.visible is None else self.positions.masked_fill(~self.visible, -1)
+            self._next = seen.amax(1).cpu() + 1
+        return self._next
 
     @property
     def device(self) -> torch.device:
@@ -184,6 +194,15 @@ class KeyValueState(State):
             if shifts:
                 new.shifts[layer] = shifts[2 * at], shifts[2 * at + 1]
         return type(self)(new, self._batch, self._slots, self.visible, self.positions)
+
+    def placed(self, positions: Tensor) -> Self:
+        """The same tokens, which were fed at these positions (batch, slots); what comes next counts on from them."""
+        if positions.shape != (self._batch, self._slots):
+            raise ValueError(
+                f"positions must be ({self._batch}, {self._slots}), one for each slot, got {tuple(positions.shape)}"
+            )
+        usual = torch.equal(positions, self._handle(self._slots, self.visible, None).at())
+        return self._handle(self._slots, self.visible, None if usual else positions)
 
     def select(self, rows: Tensor) -> Self:
         check_rows(rows, self._batch)

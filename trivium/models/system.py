@@ -12,6 +12,7 @@ from torch import Tensor
 from trivium.core import seeds
 from trivium.core.method import card_of
 from trivium.core.nouns import Stop
+from trivium.core.prompt import PromptPlan, Segments
 from trivium.core.protocols import Decoder, LanguageModel, Tokenizer
 from trivium.core.streaming import TextStream, listening
 from trivium.tokenization.huggingface import HuggingFaceTokenizer
@@ -54,6 +55,27 @@ class System:
         if not ids:
             raise ValueError(f"the prompt is empty and {self.name} has no token to begin with; give it some text")
         return torch.tensor([ids], device=self.model.device)
+
+    def blocks(self, segments: Segments) -> list[list[int] | list[list[int]]]:
+        """The ids of each segment of a structured prompt, a set as a list of its parts. Each text is cut into tokens by
+        itself; before the first stands what the tokenizer wants before every text."""
+        opening: list[int] = list(getattr(self.tokenizer, "opening", ()))
+
+        def cut(text: str) -> list[int]:
+            ids = self.tokenizer.encode(text)
+            return ids[len(opening) :] if opening and ids[: len(opening)] == opening else ids
+
+        made: list[list[int] | list[list[int]]] = []
+        if opening:
+            made.append(opening)
+        for one in segments:
+            made.append(cut(one) if isinstance(one, str) else [cut(text) for text in one.texts])
+        return made
+
+    def plan(self, segments: Segments, *, canonical: bool = True) -> PromptPlan:
+        """A structured prompt laid out for this model, such as plan(["Which is red?", Parts(" sky", " blood")]):
+        the parts of a set have no order. ``model.planned.prefill`` and every decoder take it (``prompt.pack``)."""
+        return PromptPlan.of(self.blocks(segments), canonical=canonical).to(self.model.device)
 
     def chat(self, text: str) -> str:
         """The text as a user's message in the model's chat template; unchanged where there is none."""

@@ -159,7 +159,7 @@ def held(report: Report) -> str:
 
 def work(report: Report) -> str:
     """What one unit of work is: that of which costs are the median."""
-    return "training" if report.get("curves") else "example"
+    return "training" if report.get("curves") else "seed" if report.get("once") else "example"
 
 
 def interval_words(report: Report) -> str:

@@ -1,0 +1,1 @@
+"""Task and system to task: how its questions are put to the model."""
