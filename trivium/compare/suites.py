@@ -66,11 +66,29 @@ def lossless(folders: Sequence[Path], dtype: str) -> Contenders:
     return found
 
 
-def plain(folders: Sequence[Path], dtype: str) -> Contenders:
-    """Every decoder with its defaults."""
-    if folders:
-        raise ValueError(f"this suite takes no drafters, got {folders[0]}; leave --drafts away")
-    return {name: find("decoding", name)() for name in ("greedy", *sorted({*names("decoding")} - {"greedy"}))}
+WRITERS = (
+    "greedy", "sampling", "top_k", "top_p", "min_p", "typical_sampling", "eta_sampling", "mirostat",
+    "contrastive_search", "beam_search", "dola", "skip_decode",
+)  # fmt: skip
+"""Decoders of the quality suite that need nothing but the model."""
+
+
+def quality(folders: Sequence[Path], dtype: str) -> Contenders:
+    """Plain decoders with their defaults, one of each family; what trades exactness for speed, with the drafters of the
+    folders where it takes some."""
+    found: Contenders = {name: find("decoding", name)() for name in WRITERS}
+    speculative = find("decoding", "speculative")
+    found["typical acceptance"] = speculative(verifier="typical", of=find("decoding", "sampling")())
+    for folder, what in map(made_of, folders):
+        if what is None:
+            for name in ("bild", "ead"):
+                found[f"{name} ({folder.name})"] = find("decoding", name)(small=str(folder))
+        else:
+            heads = find("drafting", what)(folder=str(folder))
+            found[f"typical acceptance, {what} ({folder.name})"] = speculative(
+                drafter=heads, verifier="typical", of=find("decoding", "sampling")()
+            )
+    return found
 
 
 def made_of(folder: Path) -> tuple[Path, str | None]:
@@ -133,9 +151,9 @@ SUITES: Mapping[str, Suite] = {
     "quality": Suite(
         kind="decoding",
         title="Decoding: how good?",
-        contenders=plain,
-        task="continuation",
-        budget="64 new_tokens",
-        seeds=3,
+        contenders=quality,
+        task="quality(passages=24)",
+        budget="48 new_tokens",
+        seeds=1,
     ),
 }  # fmt: skip
