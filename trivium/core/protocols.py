@@ -271,6 +271,16 @@ class Observing(Protocol):
 
 
 @runtime_checkable
+class Reading(Protocol):
+    """A draft session that reads what the target says after each node of its trees, taken or not."""
+
+    def read(self, rows: Sequence[int], trees: Sequence[TokenTree], logits: Tensor) -> None:
+        """After each pass over trees: those of these rows, as they were verified, and the target's own logits (rows,
+        nodes, vocab), of which a row's first ``len(tree)`` count."""
+        ...
+
+
+@runtime_checkable
 class Accompanying(Protocol):
     """A draft session that works within the target's own pass, beside the trees that are verified there."""
 

@@ -31,7 +31,7 @@ from torch import Tensor
 from trivium.core.capabilities import require_offers
 from trivium.core.method import card_of, find, method
 from trivium.core.nouns import Generation, Stop, Trace
-from trivium.core.protocols import Accompanying, Drafter, LanguageModel, Observing, State
+from trivium.core.protocols import Accompanying, Drafter, LanguageModel, Observing, Reading, State
 from trivium.core.tree import TokenTree
 from trivium.decoding._loop import Prompts, Streams, Writer, checked_normaliser, prefill, prepare
 from trivium.decoding._pipeline import Pipeline
@@ -135,6 +135,7 @@ class _Run:
         session = drafter.start(self.model, generator=self.generator, logits=self._draft_logits)
         observing = session if isinstance(session, Observing) else None
         accompanying = session if isinstance(session, Accompanying) else None
+        reading = session if isinstance(session, Reading) else None
         clock.lap("draft")
         out = prefill(self.model, self.prompts, whole=observing is not None and observing.reads_prompt)
         state = out.state
@@ -167,6 +168,8 @@ class _Run:
             kept, counts = self._verify(trees, logits, [self.lengths[row] - 1 for row in self.fed])
             if observing is not None:
                 self._tell(observing, kept, hidden)
+            if reading is not None:
+                reading.read(self.fed, trees, logits)
             beside = longer.slots - state.slots - kept.shape[1]
             state = self._keep(state, longer, torch.nn.functional.pad(kept, (0, beside)) if beside else kept)
             del longer  # a longer state that is still held would force a copy of the cache
