@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trivium.core import seeds
 from trivium.core.capabilities import require_offers
+from trivium.core.errors import NotFinite
 from trivium.core.protocols import LanguageModel, State
 from trivium.core.tree import Draw, TokenTree
 from trivium.models.sources import load
@@ -240,6 +241,8 @@ class Drafting(ABC):
     ) -> list[list[int]]:
         """Let every row add its nodes at this depth; returns them. The pipeline sees the nodes of all rows at once."""
         raw = torch.cat([logits for _, _, logits in level])
+        if not raw.amax(-1).isfinite().all():  # silence would decode plainly, at the price of both models
+            raise NotFinite("the draft model's logits are not finite; check its weights, or use a wider dtype")
         processed = self.logits(raw, [grown[at].text(node) for at, nodes, _ in level for node in nodes])
         new: list[list[int]] = [[] for _ in grown]
         done = 0

@@ -244,6 +244,15 @@ def rank(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits > own).sum(-1).clamp(max=TOP).where(targets != NOTHING, -1)
 
 
+def likeliest(logits: Tensor, name: str) -> Tensor:
+    """(..., vocab) -> the TOP likeliest tokens (..., ranks), the best first. Raises NotFinite for NaN and infinity,
+    which would be verified in vain."""
+    best = logits.topk(min(TOP, logits.shape[-1]))
+    if not best.values[..., 0].isfinite().all():  # NaN counts as the largest
+        raise NotFinite(f"the guesses of {name} are not finite; use a wider dtype, or train it again")
+    return best.indices.cpu()
+
+
 class LastStates:
     """The target's state at the last token of each row that was fed: all that heads on it need to see."""
 

@@ -35,7 +35,7 @@ from trivium.core.protocols import LanguageModel, State
 from trivium.core.tree import TokenTree
 from trivium.data.lessons import NOTHING, Lesson
 from trivium.drafting._shape import TOP, Shape
-from trivium.drafting._trained import Module, Trained, rank, seen
+from trivium.drafting._trained import Module, Trained, likeliest, rank, seen
 from trivium.models.unembedding import read_off, unembedding
 
 ROWS, PLACES = 4, 16
@@ -249,7 +249,7 @@ class Drafting:
             step = torch.full((batch, len(level)), depth, device=o.device)
             there = reference[:, None].expand(-1, len(level), -1)
             logits = self.module.logits(there, outputs, step, self.head)
-            tops = logits.topk(min(TOP, logits.shape[-1])).indices.cpu()  # (rows, nodes of the level, ranks)
+            tops = likeliest(logits, "chimera")  # (rows, nodes of the level, ranks)
             possible = tops.shape[-1]
             below = (depths == depth + 1).nonzero()[:, 0]
             place = torch.searchsorted(level, parents[below])
