@@ -5,6 +5,7 @@ or the pair is refused, with the reason, before any work.
 """
 
 import copy
+import time
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -207,6 +208,27 @@ def test_tokens_leave_when_they_are_committed_and_never_before(name):
     passes = 1 + len(made.trace.iterations)
     assert all(sum(row == which for row, _ in blocks) <= passes for which in ROWS)
     assert len(blocks) == len(PROMPT) + made.trace.total("rows")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_trace_tells_what_was_done(name):
+    with Meter() as meter:
+        started = time.perf_counter()
+        made = run(Speculative(drafter(name)))
+        took = time.perf_counter() - started
+    trace = made.trace
+    for entry in trace.iterations:
+        assert 0 <= entry["accepted"] <= entry["verified"] <= entry["drafted"]
+        assert entry["accepted"] <= entry["committed"] <= entry["accepted"] + entry["rows"]
+        assert entry["target_positions"] >= entry["verified"] + entry["rows"]
+        assert entry["target_passes"] == 1
+        assert (entry["draft_passes"] == 0) == (entry["draft_positions"] == 0)
+    assert trace.total("committed") + len(PROMPT) == int(made.lengths.sum())  # the prompt's pass gives the first tokens
+    assert trace.total("accepted") == int(made.accepted.sum())
+    calls = 1 + trace.total("target_passes") + trace.total("draft_passes")
+    assert meter.spent.calls == calls
+    assert set(trace.seconds) == {"prefill", "draft", "verify"}
+    assert 0.5 * took < sum(trace.seconds.values()) <= took
 
 
 # Bad input ------------------------------------------------------------------------------------------------------------

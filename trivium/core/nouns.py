@@ -53,10 +53,11 @@ class Loss:
 
 @dataclass
 class Trace:
-    """What a decoder did, one entry per iteration (an iteration is one pass of the target model).
+    """What a decoder did, one entry per iteration (as a rule one pass of the target model).
 
-    ``drafted``, ``accepted`` and ``committed`` are summed over rows; ``target_positions`` and ``draft_positions`` are
-    the positions fed; ``seconds`` maps a phase ("prefill", "draft", "verify", "choose") to its wall-clock sum.
+    ``drafted``, ``accepted`` and ``committed`` are summed over rows; ``target_passes``, ``target_positions``,
+    ``draft_passes`` and ``draft_positions`` are the passes made and the positions fed; ``seconds`` maps a phase
+    ("prefill", "draft", "verify", "choose"; "small" and "large" of two models that take turns) to its wall-clock sum.
     """
 
     iterations: list[dict[str, int]] = field(default_factory=list)

@@ -246,7 +246,8 @@ class Decoder(Protocol):
 
 
 class DraftSession(Protocol):
-    """One drafter at work on one batch of prompts."""
+    """One drafter at work on one batch of prompts. One that runs a model counts its ``passes`` and ``positions``, which
+    the trace then tells."""
 
     def propose(self, contexts: Sequence[Tensor], room: Sequence[int]) -> list[TokenTree]:
         """A tree per row, rooted at the row's last committed token and at most ``room`` deep.

@@ -124,7 +124,7 @@ class Drafting(ABC):
         self.rows: list[Row] = []
         self.order: list[int] = []  # the rows of the state
         self.state: State | None = None
-        self.positions = 0  # fed to the draft so far
+        self.passes = self.positions = 0  # of the draft so far
 
     @abstractmethod
     def depth(self, row: Row, committed: Sequence[int]) -> int:
@@ -273,7 +273,7 @@ class Drafting(ABC):
     def _feed(self, ids: Tensor, mask: Tensor | None = None, **arguments: object) -> Tensor:
         """One pass of the draft, which becomes its state: (rows, columns, vocab) logits."""
         device = self.draft.device
-        self.positions += ids.numel()
+        self.passes, self.positions = self.passes + 1, self.positions + ids.numel()
         mask = None if mask is None else mask.to(device)
         out = self.draft(ids.to(device), mask=mask, state=self.state, keep_state=True, **arguments)
         self.state = out.state

@@ -189,7 +189,7 @@ class Drafting:
         self.last: dict[int, Tensor] = {}  # row -> its last verified state (width,)
         self.order: list[int] = []
         self.state: State | None = None
-        self.positions = 0
+        self.passes = self.positions = 0  # of the layer so far
 
     def observe(self, rows: Sequence[int], nodes: Sequence[Tensor], hidden: Sequence[Tensor]) -> None:
         for row, states in zip(rows, hidden, strict=True):
@@ -225,7 +225,7 @@ class Drafting:
         mask = None if real.all() else real.to(embeds.device)
         before, self.state = self.state, None
         out = self.module.layer(embeds=embeds, mask=mask, state=before, keep_state=True)
-        self.positions += embeds.shape[0] * width
+        self.passes, self.positions = self.passes + 1, self.positions + embeds.shape[0] * width
         assert out.state is not None
         self.state = out.state.truncate(out.state.lengths - 1)
         return out.hidden[:, -1], out.state
@@ -280,7 +280,7 @@ class Drafting:
                 state=state,
                 keep_state=True,
             )
-            self.positions += batch * len(level)
+            self.passes, self.positions = self.passes + 1, self.positions + batch * len(level)
             assert out.state is not None
             outputs, state = out.hidden, out.state
         return tokens, possible
