@@ -245,6 +245,15 @@ class Decoder(Protocol):
     ) -> Generation: ...
 
 
+@runtime_checkable
+class Partial(Protocol):
+    """A model that is another one with some of its tokens only, as the losslessness certificate makes it."""
+
+    whole: LanguageModel
+    kept: Tensor
+    """(vocab_size,) ids in the whole model's vocabulary."""
+
+
 class DraftSession(Protocol):
     """One drafter at work on one batch of prompts. One that runs a model counts its ``passes`` and ``positions``, which
     the trace then tells."""

@@ -23,7 +23,7 @@ from trivium.core import files
 from trivium.core.capabilities import require_offers
 from trivium.core.errors import BrokenModel, NotFinite
 from trivium.core.method import card_of
-from trivium.core.protocols import LanguageModel
+from trivium.core.protocols import LanguageModel, Partial
 from trivium.core.provenance import provenance
 from trivium.core.tree import Draw
 from trivium.data.lessons import NOTHING
@@ -51,6 +51,8 @@ class Module(nn.Module):
     """The trained part of a drafter."""
 
     offers: frozenset[str] = frozenset()
+    over_vocabulary: tuple[str, ...] = ()
+    """Names of parameters (..., vocab, width), where there are any."""
 
     @property
     def device(self) -> torch.device:
@@ -126,6 +128,8 @@ class Trained(ABC):
         for numbers that are none.
         """
         require_offers(card_of(self).name, model, card_of(self).needs)
+        if isinstance(model, Partial):
+            return _restricted(self.opened(model.whole), model.kept)
         if self.folder is None:
             return self.build(model).to(model.device, model.dtype).eval()
         folder, card = Path(self.folder), self.card
@@ -176,6 +180,14 @@ class Trained(ABC):
         with files.written(folder / WEIGHTS) as part:
             save_file(tensors, part)
         files.write(folder / CARD, json.dumps(card, indent=1) + "\n")
+
+
+def _restricted(module: Module, kept: Tensor) -> Module:
+    """What the module guesses of these tokens."""
+    for name in module.over_vocabulary:
+        if (weight := getattr(module, name)) is not None:
+            setattr(module, name, nn.Parameter(weight.detach()[..., kept, :]))
+    return module
 
 
 def _way_out(name: str) -> str:

@@ -112,6 +112,8 @@ class Medusa(Trained):
 class Heads(Module):
     """W (heads, blocks, width, width) and b start at zero; own vocabulary matrices as copies of the target's."""
 
+    over_vocabulary = ("out",)
+
     def __init__(self, recipe: Medusa, model: LanguageModel) -> None:
         super().__init__()
         wide = torch.float64 if model.dtype == torch.float64 else torch.float32
