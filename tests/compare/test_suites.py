@@ -80,8 +80,14 @@ def test_suites_are_known_by_kind():
         suites.suite("decoding", "losless")
     with pytest.raises(UnknownName, match="no suite of attribution"):
         suites.suite("attribution", "lossless")
-    with pytest.raises(ValueError, match="takes no drafters"):
-        suites.plain((suites.Path("x"),), "float32")
+
+
+def test_the_quality_suite_pairs_a_draft_model_with_what_needs_one(tmp_path):
+    (tmp_path / "draft.json").write_text("{}")
+    alone, found = suites.quality((), "float32"), suites.quality((tmp_path,), "float32")
+    assert list(alone)[0] == "greedy"
+    assert found.keys() - alone.keys() == {f"bild ({tmp_path.name})", f"ead ({tmp_path.name})"}
+    assert not lossless("decoding", found["typical acceptance"])
 
 
 @pytest.mark.parametrize("name", suites.SUITES)

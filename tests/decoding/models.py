@@ -7,7 +7,7 @@ import torch
 
 from tests.families import wrapped
 from trivium.core.protocols import LanguageModel, LMOutput
-from trivium.decoding._certificate import Prefixes
+from trivium.decoding._restricted import Prefixes
 
 
 @cache

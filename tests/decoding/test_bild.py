@@ -175,7 +175,10 @@ def test_positions_of_both_models_are_counted():
     with Meter() as meter:
         made = run(BiLD(plausible(), fallback=0.1, rollback=1.0, run=3), prompt=PROMPT[:1], mask=None)
     assert meter.spent.positions == made.trace.total("target_positions") + made.trace.total("draft_positions")
+    assert meter.spent.calls == made.trace.total("target_passes") + made.trace.total("draft_passes")
     assert meter.spent.new_tokens == 24
+    assert set(made.trace.seconds) == {"prefill", "draft", "verify"}
+    assert 0 < sum(made.trace.seconds.values()) <= meter.spent.seconds
 
 
 def test_bad_settings_and_pairs():

@@ -129,6 +129,9 @@ def test_catching_up_is_counted_and_so_are_all_positions():
     total = {name: made.trace.total(name) for name in ("target_positions", "draft_positions", "catch_up", "large")}
     assert meter.spent.positions == total["target_positions"] + total["draft_positions"]
     assert total["target_positions"] + total["draft_positions"] == 24 + total["catch_up"]
+    assert meter.spent.calls == made.trace.total("target_passes") + made.trace.total("draft_passes")
+    assert set(made.trace.seconds) == {"small", "large"}
+    assert 0 < sum(made.trace.seconds.values()) <= meter.spent.seconds
     assert total["large"] > 0
     assert total["catch_up"] > 2 * (PROMPT.shape[1] - 1)  # the prompt twice, and what one wrote without the other
 

@@ -60,7 +60,7 @@ def pairs(law):
     return {(a, b): law[a] * law[b] / (1 - law[a]) for a in law for b in law if a != b}
 
 
-def joint(drafter, draws, of=Sampling(), verifier="recursive"):
+def joint(drafter, draws, of=Sampling(), verifier: Any = "recursive"):
     """p-value of the output of speculative decoding against the exact joint of its first tokens."""
     fast = Speculative(drafter, verifier=verifier, of=of)
     counts = torch.zeros(V**NEW, dtype=torch.float64)

@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.decoding.models import Table, tiny
+from tests.drafting import laws
 from tests.families import VOCAB
+from trivium.core.tree import TokenTree
 from trivium.decoding._certificate import certify
+from trivium.decoding._verify import Careless
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
 from trivium.decoding.speculative import Speculative
@@ -136,6 +139,70 @@ def test_rows_and_generations_do_not_share_what_they_adapted():
     assert table.after(3, 4) == {5: 1.0}
 
 
+def read(session, tree, logits):
+    session.read([0], [tree], torch.as_tensor(logits, dtype=torch.float64)[None])
+
+
+def test_by_distribution_every_verified_node_sets_the_followers_of_its_pair():
+    """Pairs (1, 2), (2, 3) and (2, 4), of which one node at most was taken; by hand."""
+    session = start(Aded(update="distribution"), model=Table(torch.zeros(5, 5)))
+    tree = TokenTree.from_paths(2, [[3], [4]])
+    session.propose([torch.tensor([1, 2, 0, 1, 2])], [9])
+    law = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.0], [1.0, 0, 0, 0, 0], [0.2, 0.2, 0.2, 0.3, 0.1]]).double()
+    read(session, tree, law.log())
+    after = lambda *pair: session._after(session.rows[0], pair)  # noqa: E731
+    assert after(1, 2) == pytest.approx({3: 0.4, 2: 0.3, 1: 0.2, 0: 0.1, 4: 0.0})  # (1, 2) -> 0 had been counted
+    assert list(after(1, 2))[:2] == [3, 2]
+    assert after(2, 3)[0] == 1.0
+    assert after(2, 4) == pytest.approx({3: 0.3, 0: 0.2, 1: 0.2, 2: 0.2, 4: 0.1})
+    assert after(2, 0) == {1: 1.0}  # not verified: as counted in the prompt
+    session.propose([torch.tensor([1, 2, 0, 1, 2, 0])], [9])
+    assert after(2, 0) == {1: 1.0}, "committed tokens add nothing"
+    assert after(1, 2)[0] == pytest.approx(0.1), "committed tokens add nothing"
+
+
+def test_by_distribution_the_first_of_equal_pairs_counts_and_the_cap_holds():
+    session = start(Aded(update="distribution", cap=0.6), model=Table(torch.zeros(3, 3)))
+    session.propose([torch.tensor([1, 1])], [9])
+    tree = TokenTree.chain(1, [1, 1])
+    read(session, tree, torch.tensor([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.3, 0.3, 0.4]]).log())
+    assert session._after(session.rows[0], (1, 1)) == pytest.approx({2: 0.6, 1: 0.2, 0: 0.1})
+
+
+def test_by_distribution_rows_keep_what_they_read_and_padding_is_not_read():
+    table = TrigramTable.build([SENTENCE], VOCAB)
+    session = start(Aded(update="distribution", table=table))
+    session.propose([torch.tensor([3, 4]), torch.tensor([4]), torch.tensor([5, 3, 4])], [9, 9, 0])
+    trees = [TokenTree.chain(4, [5]), TokenTree.chain(4), TokenTree.chain(4)]
+    logits = torch.zeros(3, 2, VOCAB).scatter(2, torch.tensor([[[9], [8]], [[7], [6]], [[1], [2]]]), 30.0)
+    session.read([0, 1, 2], trees, logits)
+    first = [max(row.after[3, 4], key=row.after[3, 4].__getitem__) for row in session.rows if (3, 4) in row.after]
+    assert first == [9, 1]
+    assert max(session.rows[0].after[4, 5], key=session.rows[0].after[4, 5].__getitem__) == 8
+    assert not any((4, 5) in row.after for row in session.rows[1:])
+    assert table.after(3, 4) == {5: 1.0}
+
+
+def test_by_distribution_only_then_is_anything_read():
+    session = start(Aded())
+    session.propose([torch.tensor([3, 4])], [9])
+    before = dict(session.rows[0].after)
+    session.read([0], [TokenTree.chain(4)], torch.zeros(1, 1, VOCAB))
+    assert session.rows[0].after == before
+
+
+def test_by_distribution_what_the_target_said_is_drafted_when_the_pair_comes_again():
+    """After 0 1 come 2 and, at the next time, 3: the second guess was heard beside the first, and never committed."""
+    table = torch.full((4, 4), -9.0).scatter(1, torch.tensor([[1], [2], [0], [0]]), 5.0)
+    table[1, 3] = 4.0
+    session = start(Aded(update="distribution", depth=1), model=Table(table))
+    session.propose([torch.tensor([0, 1])], [9])
+    read(session, TokenTree.chain(1), table[[1]])
+    tree = session.propose([torch.tensor([0, 1, 2, 0, 1])], [9])[0]
+    assert set(tree.tokens[list(tree.children[0])].tolist()) >= {2, 3}
+    assert 3 not in propose(Aded(depth=1), [0, 1, 2, 0, 1], model=Table(table)).tokens.tolist()
+
+
 # The search -----------------------------------------------------------------------------------------------------------
 
 
@@ -236,14 +303,22 @@ TABLES = {
 }
 
 
+@pytest.mark.parametrize("update", ["committed", "distribution"])
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("plain", [Greedy(), Sampling(0.7)], ids=str)
-def test_any_table_leaves_the_very_tokens_of_plain_decoding(plain, table):
+def test_any_table_leaves_the_very_tokens_of_plain_decoding(plain, table, update):
     made = [
         decoder(tiny(), PROMPTS, mask=MASK, limit=24, generator=torch.Generator().manual_seed(2))
-        for decoder in (plain, Speculative(Aded(table=TABLES[table]), of=plain))
+        for decoder in (plain, Speculative(Aded(table=TABLES[table], update=update), of=plain))
     ]
     assert torch.equal(made[0].ids, made[1].ids)
+
+
+def test_by_distribution_the_law_is_the_targets():
+    texts = Sampling()(laws.TARGET, laws.PROMPT.repeat(8, 1), limit=40, generator=torch.Generator().manual_seed(2)).ids
+    drafter = Aded(update="distribution", iterations=8, paths=3, table=TrigramTable.build(texts, laws.V))
+    assert laws.joint(drafter, 2000, verifier="match") > 1e-3
+    assert laws.joint(drafter, 1000, verifier=Careless()) < 1e-3, "the test would have seen a bias"
 
 
 def test_a_table_that_knows_nothing_decodes_plainly():
@@ -264,6 +339,20 @@ def test_on_a_text_that_repeats_itself_more_is_accepted_as_it_goes_on():
     assert still.trace.mean_accepted_length == 1.0
 
 
+def test_by_distribution_more_is_accepted_where_committed_tokens_repeat_little():
+    """Of each pair's followers, the target's own likeliest are drafted from the second time on, not those drawn."""
+    of = Sampling(0.5)
+    made = {
+        update: Speculative(Aded(update=update, iterations=40, paths=8), of=of)(
+            laws.table(3, 6), torch.zeros(4, 2, dtype=torch.int64), limit=80, generator=torch.Generator().manual_seed(0)
+        )
+        for update in ("committed", "distribution")
+    }
+    assert torch.equal(made["committed"].ids, made["distribution"].ids)
+    passes = {update: len(one.trace.iterations) for update, one in made.items()}
+    assert passes["distribution"] < passes["committed"]
+
+
 @pytest.mark.slow
 def test_the_certificate_with_a_table_of_the_whole_vocabulary():
     method = Speculative(Aded(table=TABLES["noise"]))
@@ -277,6 +366,7 @@ def test_the_certificate_with_a_table_of_the_whole_vocabulary():
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"update": "both"},
         {"iterations": 0},
         {"depth": 0},
         {"paths": 0},

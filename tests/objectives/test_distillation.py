@@ -11,7 +11,7 @@ from tests.objectives.table import TableModel
 from tests.objectives.test_contract import llama, ragged
 from trivium.core.nouns import Batch
 from trivium.core.seeds import generator
-from trivium.data.teaching import Lesson, Lessons, Targets
+from trivium.data.teaching import AnsweredTexts, Answers, Targets
 from trivium.objectives.causal import Causal
 from trivium.objectives.distillation import Distillation
 
@@ -144,8 +144,8 @@ def test_lessons_remember_each_row_wherever_its_padding_is():
         mask = torch.arange(9) >= torch.tensor([2, 2, 3, 1])[:, None]
         mask[1, 8] = False
         said = teacher(ids, mask=mask).logits.detach().log_softmax(-1).topk(11)
-        lessons.append(Lesson(ids, mask, said.indices[:, 3:8], said.values[:, 3:8], 3))
-    lessons = Lessons(lessons, 2)
+        lessons.append(Answers(ids, mask, said.indices[:, 3:8], said.values[:, 3:8], 3))
+    lessons = AnsweredTexts(lessons, 2)
     assert len(lessons.parts) == 4
     for step in range(4):
         batch = lessons.batch(step)
@@ -173,6 +173,6 @@ def test_bad_settings_and_teachers():
     with pytest.raises(ValueError, match=r"call teacher\.eval"):
         loss(Distillation(tables()[0].train()), tables()[1])
     with pytest.raises(ValueError, match="no lesson"):
-        Lessons([])
+        AnsweredTexts([])
     with pytest.raises(ValueError, match="columns 3 to 5"):
-        Lesson(IDS, IDS > -1, torch.zeros(1, 2, 1), torch.zeros(1, 2, 1), 3)
+        Answers(IDS, IDS > -1, torch.zeros(1, 2, 1), torch.zeros(1, 2, 1), 3)

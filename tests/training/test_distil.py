@@ -99,7 +99,7 @@ def test_a_killed_run_goes_on_to_the_same_draft(target, made, tmp_path, monkeypa
 
 def test_texts_hold_what_the_target_says_of_them(target, made):
     """Noted on the way, they are what a pass over the whole text gives: no shift, no padding in the way."""
-    lessons = distil.Lessons([distil.Lesson.load(path) for path in sorted((made[0] / "text").glob("*"))], 8)
+    lessons = distil.AnsweredTexts([distil.Answers.load(path) for path in sorted((made[0] / "text").glob("*"))], 8)
     for batch in lessons:
         said = lessons(batch)
         logp = target.model(batch.ids, mask=batch.mask).logits.log_softmax(-1)
@@ -109,7 +109,7 @@ def test_texts_hold_what_the_target_says_of_them(target, made):
 
 
 def test_a_model_knows_itself(target, made):
-    lessons = distil.Lessons([distil.Lesson.load(path) for path in sorted((made[0] / "text").glob("*"))], 8)
+    lessons = distil.AnsweredTexts([distil.Answers.load(path) for path in sorted((made[0] / "text").glob("*"))], 8)
     found = examine(target.model, lessons)
     assert found["agreement"] > 0.999
     covered = torch.cat([x.logprobs.exp().sum(-1).flatten() for x in lessons.lessons]).mean()

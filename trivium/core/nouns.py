@@ -53,20 +53,21 @@ class Loss:
 
 @dataclass
 class Trace:
-    """What a decoder did, one entry per iteration (an iteration is one pass of the target model).
+    """What a decoder did, one entry per iteration (as a rule one pass of the target model).
 
     ``drafted``, ``verified``, ``accepted``, ``rejected`` and ``committed`` are summed over rows, where ``rejected``
-    counts the rows in which drafts were left and none was taken; ``draft_passes`` are passes of a draft model, and
-    ``target_positions`` and ``draft_positions`` the positions fed. ``depths`` has one entry per iteration as well: the
-    verified and accepted drafts and the rejections at depth 1, 2, ... below the pending token. ``seconds`` maps a phase
-    ("prefill", "draft", "verify", "choose") to its wall-clock sum.
+    counts the rows in which drafts were left and none was taken; ``target_passes``, ``target_positions``,
+    ``draft_passes`` and ``draft_positions`` are the passes made and the positions fed. ``depths`` has one entry per
+    iteration as well: the verified and accepted drafts and the rejections at depth 1, 2, ... below the pending token.
+    ``seconds`` maps a phase ("prefill", "draft", "verify", "choose"; "small" and "large" of two models that take turns)
+    to its wall-clock sum.
     """
 
     iterations: list[dict[str, int]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     depths: list[dict[str, list[int]]] = field(default_factory=list)
 
-    def note(self, depths: Mapping[str, Sequence[int]] | None = None, **counts: int) -> None:
+    def note(self, depths: Mapping[str, Sequence[int]] | None = None, /, **counts: int) -> None:
         self.iterations.append(counts)
         self.depths.append({name: list(numbers) for name, numbers in (depths or {}).items()})
 

@@ -256,8 +256,18 @@ class Decoder(Protocol):
     ) -> Generation: ...
 
 
+@runtime_checkable
+class Partial(Protocol):
+    """A model that is another one with some of its tokens only, as the losslessness certificate makes it."""
+
+    whole: LanguageModel
+    kept: Tensor
+    """(vocab_size,) ids in the whole model's vocabulary."""
+
+
 class DraftSession(Protocol):
-    """One drafter at work on one batch of prompts."""
+    """One drafter at work on one batch of prompts. One that runs a model counts its ``passes`` and ``positions``, which
+    the trace then tells."""
 
     def propose(self, contexts: Sequence[Tensor], room: Sequence[int]) -> list[TokenTree]:
         """A tree per row, rooted at the row's last committed token and at most ``room`` deep.
@@ -278,6 +288,16 @@ class Observing(Protocol):
     def observe(self, rows: Sequence[int], nodes: Sequence[Tensor], hidden: Sequence[Tensor]) -> None:
         """Of each row that goes on: ``nodes`` (n,) of its last tree that were accepted, from the root down, and the
         states (n, width) that entered the target's head there. After the prompt: its tokens, or the last of them."""
+        ...
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """A draft session that reads what the target says after each node of its trees, taken or not."""
+
+    def read(self, rows: Sequence[int], trees: Sequence[TokenTree], logits: Tensor) -> None:
+        """After each pass over trees: those of these rows, as they were verified, and the target's own logits (rows,
+        nodes, vocab), of which a row's first ``len(tree)`` count."""
         ...
 
 

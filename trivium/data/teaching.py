@@ -29,8 +29,9 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """Rows that a teacher wrote together. ids, mask (rows, time); tokens, logprobs (rows, asked, k): the teacher's
+class Answers:
+    """Rows that a teacher wrote together, for a student of its distributions; drafters that read hidden states learn
+    from ``data.lessons.Lesson``. ids, mask (rows, time); tokens, logprobs (rows, asked, k): the teacher's
     likeliest tokens after each of the columns ``start`` to ``start + asked``."""
 
     ids: Tensor
@@ -51,7 +52,7 @@ class Lesson:
             raise ValueError(f"columns {self.start} to {self.start + asked} are not all among the {time} of the text")
 
     def save(self, path: Path) -> None:
-        """Write the lesson, whole or not at all."""
+        """Write them, whole or not at all."""
         tensors = {
             "ids": self.ids.int(),
             "mask": self.mask,
@@ -63,8 +64,8 @@ class Lesson:
             save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, part)
 
     @classmethod
-    def load(cls, path: Path) -> "Lesson":
-        """Read a lesson. Raises BrokenModel where the file is damaged."""
+    def load(cls, path: Path) -> "Answers":
+        """Read them. Raises BrokenModel where the file is damaged."""
         try:
             held = load_file(path)
             return cls(held["ids"].long(), held["mask"], held["tokens"].long(), held["logprobs"], int(held["start"]))
@@ -73,14 +74,14 @@ class Lesson:
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
-    """Lessons as training batches of ``batch_size`` rows, and as a teacher who remembers what was said of each row.
+class AnsweredTexts:
+    """Answers as training batches of ``batch_size`` rows, and as a teacher who remembers what was said of each row.
 
     A batch holds rows of one lesson, so that little of it is padding. As with ``Batches`` a batch is a function of its
     step: all are dealt in a new order each epoch.
     """
 
-    lessons: Sequence[Lesson]
+    lessons: Sequence[Answers]
     batch_size: int = 16
     seed: int = 0
     name: str = "lessons"

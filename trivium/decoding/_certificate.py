@@ -8,37 +8,34 @@ control  the same method made wrong on purpose (``method.control()``) fails the 
          it passes, the test has no power here and certifies nothing.
 
 A joint distribution over a whole vocabulary cannot be tested, so the law test runs on the user's model restricted to a
-few tokens: those it finds likeliest after the prompt. Its logits, one set for each text of a few tokens, are computed
-by the real model once and remembered; what is drawn 50,000 times is the method's own code: drafting, tree, mask,
-verification, commit.
+few tokens: those it finds likeliest after the prompt. Its logits and states, one set for each text of a few tokens,
+are computed by the real model once and remembered; what is drawn 50,000 times is the method's own code: drafting, tree,
+mask, verification, commit. Trained drafters keep their weights; what they have of the vocabulary is restricted, too.
 """
 
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol
 
 import torch
 from scipy.stats import chi2
 from torch import Tensor
 
 from trivium.core import seeds
-from trivium.core.errors import NotOffered
 from trivium.core.method import card_of
 from trivium.core.progress import Bar
-from trivium.core.protocols import Decoder, LanguageModel, LMOutput, State
-from trivium.decoding._pipeline import Pipeline, top_ids
+from trivium.core.protocols import Decoder, LanguageModel
+from trivium.decoding._pipeline import Pipeline
+from trivium.decoding._restricted import TOKENS, Restricted
 from trivium.decoding._sampler import Sampler
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
 
 LEVEL = 1e-3
 """A law is rejected where a chi-square at least this large has a smaller probability."""
-TOKENS = 4
-"""Tokens of the restricted vocabulary."""
 DEPTH = 4
 """Tokens of the joint: one from the prompt's pass, then a block with drafts and its extra token."""
 PATTERN = (0, 1, 0, 2, 0, 1, 0)
@@ -158,7 +155,7 @@ def certify(
     law, control = [], []
     for sampler in samplers:
         small = Restricted(model, prompts[0])
-        fitted = _restrict(replace(method, of=sampler), prompts[0], small.tokens)
+        fitted = _restrict(replace(method, of=sampler), prompts[0], small.kept)
         law.append(_law(fitted, small, sampler, draws, bar))
         control.append(_law(fitted.control(), small, sampler, max(draws // 5, 1000), bar))
     if any(run.divergence is not None for run in greedy) or any(test.rejected for test in law):
@@ -271,143 +268,3 @@ def _restrict(method: Any, prompt: Tensor, tokens: Tensor) -> Any:
         elif dataclasses.is_dataclass(value) and not isinstance(value, type) and field.init:
             changed[field.name] = _restrict(value, prompt, tokens)
     return replace(method, **changed)
-
-
-class Prefixes(State):
-    """The tokens fed so far and which of them are visible: all that a model that remembers texts needs."""
-
-    def __init__(self, tokens: Tensor, seen: Tensor) -> None:
-        self.tokens, self.seen = tokens, seen  # (batch, slots)
-
-    @property
-    def batch(self) -> int:
-        return self.tokens.shape[0]
-
-    @property
-    def slots(self) -> int:
-        return self.tokens.shape[1]
-
-    @property
-    def lengths(self) -> Tensor:
-        return self.seen.sum(1)
-
-    def bytes(self) -> int:
-        return self.tokens.numel() * 9
-
-    def select(self, rows: Tensor) -> Self:
-        return type(self)(self.tokens[rows], self.seen[rows])
-
-    def gather(self, keep: Tensor) -> Self:
-        seen = self.seen.clone()
-        seen[:, self.slots - keep.shape[1] :] &= keep
-        return type(self)(self.tokens, seen)
-
-    def truncate(self, length: int | Tensor) -> Self:
-        wanted = torch.as_tensor(length).expand(self.batch)[:, None]
-        return type(self)(self.tokens, self.seen & (self.seen.cumsum(1) <= wanted))
-
-
-class Restricted(LanguageModel):
-    """A model after a fixed prompt, allowed a few tokens only, whose logits are remembered by text.
-
-    It honours masks and states exactly as the attention of a transformer would: the distribution at a node depends on
-    the visible tokens, in order. Offers no more of that than the model inside does.
-    """
-
-    def __init__(self, inner: LanguageModel, prompt: Tensor, tokens: Tensor | None = None) -> None:
-        super().__init__()
-        self.inner = inner
-        self.prompt = prompt.to(inner.device)[None]
-        with torch.no_grad():
-            out = inner(self.prompt, keep_state=True, logits_to_keep=1)
-        if out.state is None:
-            raise NotOffered("the certificate needs a model with 'state'")
-        self.state: State = out.state
-        self.tokens = top_ids(out.logits[:, -1], TOKENS)[0] if tokens is None else tokens
-        self.vocab_size, self.width, self.depth = len(self.tokens), inner.width, inner.depth
-        self.offers = inner.offers & {"causal", "state", "truncate", "gather", "tree"}
-        self._codes = torch.empty(0, dtype=torch.int64)  # sorted
-        self._logits = torch.empty(0, self.vocab_size)
-
-    def run(
-        self,
-        ids: Tensor | None,
-        *,
-        embeds: Tensor | None,
-        mask: Tensor | None,
-        positions: Tensor | None,
-        segments: Tensor | None,
-        state: State | None,
-        keep_state: bool,
-        logits_to_keep: int,
-    ) -> LMOutput:
-        if ids is None or segments is not None or not (state is None or isinstance(state, Prefixes)):
-            raise NotOffered("a restricted model takes token ids and its own states only")
-        batch, time = ids.shape
-        old = state if state is not None else Prefixes(ids[:, :0], torch.zeros(batch, 0, dtype=torch.bool))
-        tokens = torch.cat([old.tokens, ids], 1)
-        real = mask if mask is not None and mask.ndim == 2 else torch.ones_like(ids, dtype=torch.bool)
-        seen = torch.cat([old.seen, real], 1)
-        if mask is not None and mask.ndim == 4:
-            visible = mask[:, 0] & seen[:, None]
-        else:
-            visible = torch.ones(time, tokens.shape[1], dtype=torch.bool).tril(old.slots) & seen[:, None]
-        first = time - logits_to_keep if logits_to_keep else 0
-        logits = self._remembered(self._encode(tokens, visible[:, first:]))
-        return LMOutput(logits, logits, Prefixes(tokens, seen) if keep_state else None)
-
-    def _encode(self, tokens: Tensor, visible: Tensor) -> Tensor:
-        """Each query's visible text as one number: (batch, slots), (batch, queries, slots) -> (batch, queries)."""
-        longest = int(visible.sum(-1).max())
-        if (self.vocab_size + 1) ** longest >= 2**62:
-            raise ValueError(f"texts of {longest} tokens are longer than the certificate remembers")
-        code = torch.zeros(visible.shape[:2], dtype=torch.int64)
-        for slot in range(tokens.shape[1]):
-            longer = code * (self.vocab_size + 1) + tokens[:, slot, None] + 1
-            code = torch.where(visible[..., slot], longer, code)
-        return code
-
-    def _remembered(self, codes: Tensor) -> Tensor:
-        wanted = codes.unique()
-        missing = wanted[~torch.isin(wanted, self._codes)]
-        if missing.numel():
-            fresh = self._computed(missing.tolist())
-            known = torch.cat([self._codes, missing])
-            order = known.argsort()
-            self._logits = torch.cat([self._logits.to(fresh), fresh])[order]
-            self._codes = known[order]
-        return self._logits[torch.searchsorted(self._codes, codes)]
-
-    def _computed(self, codes: list[int]) -> Tensor:
-        """(codes, vocab) logits of the real model after the texts that the codes stand for; texts of one length share
-        passes."""
-        texts = [self._decode(code) for code in codes]
-        dtype = torch.float64 if self.inner.dtype == torch.float64 else torch.float32
-        logits = torch.zeros(len(texts), self.vocab_size, dtype=dtype)  # zeros for padding, which nobody looks at
-        for length in sorted({len(text) for text in texts} - {0}):
-            for group in torch.tensor([at for at, text in enumerate(texts) if len(text) == length]).split(64):
-                ids = self.tokens[torch.tensor([texts[at] for at in group.tolist()], device=self.tokens.device)]
-                past = self.state.select(torch.zeros(len(group), dtype=torch.int64))
-                with torch.no_grad():
-                    out = self.inner(ids, state=past, logits_to_keep=1)
-                logits[group] = out.logits[:, -1, self.tokens].to(logits)
-        return logits
-
-    def _decode(self, code: int) -> list[int]:
-        text: list[int] = []
-        while code:
-            code, digit = divmod(code, self.vocab_size + 1)
-            text.append(digit - 1)
-        return text[::-1]
-
-    def embed(self, ids: Tensor) -> Tensor:
-        raise NotOffered("a restricted model has no embeddings")
-
-    def sites(self) -> tuple[str, ...]:
-        return ()
-
-    def capture(self, *names: str) -> AbstractContextManager[dict[str, Tensor]]:
-        raise NotOffered("a restricted model has no sites")
-
-    def edit(self, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> AbstractContextManager[None]:
-        raise NotOffered("a restricted model has no sites")

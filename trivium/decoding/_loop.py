@@ -233,6 +233,18 @@ class Writer:
         )
 
 
+class Clock:
+    """Sums the seconds of each phase into a trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.seconds, self.last = trace.seconds, time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.last
+        self.last = now
+
+
 def checked_normaliser(logits: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
     """(rows, vocab) -> (rows,) logsumexp in float32 at least. One number per row is all that a log-probability needs,
     and it is not finite where any logit is NaN or plus infinity. Raises NotFinite, naming row and position."""

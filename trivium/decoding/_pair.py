@@ -19,8 +19,8 @@ class Side:
         self.order = list(range(rows))  # the rows of the state
         self.held = [0] * rows
         self.state: State | None = None
-        self.positions = 0
-        """Tokens fed so far, without padding."""
+        self.passes = self.positions = 0
+        """Made so far, and tokens fed in them, without padding."""
 
     def feed(self, texts: Mapping[int, Sequence[int]], keep: int = 1) -> Tensor:
         """One pass over what the model has not seen of these texts; the other rows of the batch wait.
@@ -44,7 +44,7 @@ class Side:
         del out
         squeezes = "truncate" in self.model.offers and not real.all()
         self.state = state.truncate(state.lengths) if squeezes else state  # padding goes once there is much of it
-        self.positions += int(real.sum())
+        self.passes, self.positions = self.passes + 1, self.positions + int(real.sum())
         for row, tokens in zip(self.order, missing, strict=True):
             self.held[row] += len(tokens)
         if len(texts) == len(self.order):

@@ -147,7 +147,7 @@ class Typical:
 
 @dataclass(frozen=True)
 class Careless:
-    """A wrong verifier on purpose: after a draw that no child carries, it draws again and may still go down.
+    """A wrong verifier on purpose: it draws twice, and takes what was drafted first.
 
     Drafted tokens come out more often than they should. The losslessness certificate must reject it, which shows
     that the certificate would have seen a bias.
@@ -160,13 +160,13 @@ class Careless:
         tokens, children = tree.tokens.tolist(), tree.children
         node, path = 0, []
         while True:
-            carried = {tokens[child]: child for child in reversed(children[node])}
+            order = {tokens[child]: child for child in reversed(children[node])}
             token = laws.draw(node, uniform)
-            if carried and token not in carried:
-                token = laws.draw(node, uniform)
-            if token not in carried:
+            if order:
+                token = min(laws.draw(node, uniform), token, key=lambda drawn: order.get(drawn, len(tokens)))
+            if token not in order:
                 return Acceptance(tuple(path), token)
-            node = carried[token]
+            node = order[token]
             path.append(node)
 
 

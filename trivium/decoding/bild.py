@@ -32,7 +32,7 @@ from torch import Tensor
 from trivium.core.method import method
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel
-from trivium.decoding._loop import Prompts, Writer, checked_normaliser, prepare
+from trivium.decoding._loop import Clock, Prompts, Writer, checked_normaliser, prepare
 from trivium.decoding._pair import Side, check_room, small_of
 
 
@@ -89,17 +89,21 @@ class _Run:
         self.large, self.small = Side(large, batch), Side(small, batch)
         self.texts = [ids.tolist() for ids in prompts.rows]
         self.writer, self.trace = Writer(batch, limit, stop), Trace()
+        self.clock = Clock(self.trace)
 
     def write(self) -> Generation:
         self._look({row: [] for row in self.writer.live}, {})
+        self.clock.lap("prefill")
         while self.writer.live:
             for side in (self.large, self.small):
                 side.focus(self.writer.live)
             runs, ended = self._little()
+            self.clock.lap("draft")
             for row, logprobs in ended.items():
                 run = runs.pop(row)
                 self._commit(row, run, logprobs, drafted=len(run))
             self._look(runs, ended)
+            self.clock.lap("verify")
         return self.writer.generation(self.large.model, self.trace, drafts=True)
 
     def _little(self) -> tuple[dict[int, list[int]], dict[int, list[float]]]:
@@ -130,7 +134,7 @@ class _Run:
 
     def _look(self, runs: Mapping[int, Sequence[int]], ended: Mapping[int, Sequence[float]]) -> None:
         """The large phase: check every run in one pass, repair it, and commit."""
-        unchecked, before = sum(map(len, ended.values())), self.large.positions
+        unchecked, passes, before = sum(map(len, ended.values())), self.large.passes, self.large.positions
         counts = {"accepted": 0, "rollbacks": 0, "committed": unchecked}
         for row, keep, tokens, logprobs in self._checked(runs) if runs else ():
             counts["rollbacks"] += keep < len(runs[row])
@@ -145,7 +149,9 @@ class _Run:
             drafted=sum(map(len, runs.values())) + unchecked,
             verified=sum(map(len, runs.values())),
             unverified=unchecked,
+            target_passes=self.large.passes - passes,
             target_positions=self.large.positions - before,
+            draft_passes=self.small.passes - self.trace.total("draft_passes"),
             draft_positions=self.small.positions - self.trace.total("draft_positions"),
             **counts,
         )

@@ -32,7 +32,7 @@ from torch import Tensor
 from trivium.core.method import card_of, method
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel
-from trivium.decoding._loop import Prompts, Streams, Writer, checked_normaliser, prepare
+from trivium.decoding._loop import Clock, Prompts, Streams, Writer, checked_normaliser, prepare
 from trivium.decoding._pair import Side, check_room, small_of
 from trivium.decoding._pipeline import draw
 from trivium.decoding._sampler import Sampler
@@ -130,20 +130,30 @@ class _Run:
         self.writer, self.streams, self.trace = Writer(batch, limit, stop), Streams(generator, batch), Trace()
 
     def write(self) -> Generation:
+        clock = Clock(self.trace)
         while self.writer.live:
             live, counts, fed = list(self.writer.live), {"committed": 0, "large": 0, "switches": 0, "catch_up": 0}, {}
+            passes = {}
             at_work = {large: [row for row in live if self.rows[row].large == large] for large in self.sides}
             for large, side in self.sides.items():
                 side.focus(live)
-                active, before = at_work[large], side.positions
+                active, before = at_work[large], (side.passes, side.positions)
                 if active:
                     counts["catch_up"] += sum(len(self.rows[row].text) - side.held[row] - 1 for row in active)
                     logits = side.feed({row: self.rows[row].text for row in active})[:, -1]
                     counts["committed"] += len(active)
                     counts["large"] += large * len(active)
                     counts["switches"] += self._step(active, logits)
-                fed[large] = side.positions - before
-            self.trace.note(rows=len(live), target_positions=fed[True], draft_positions=fed[False], **counts)
+                passes[large], fed[large] = side.passes - before[0], side.positions - before[1]
+                clock.lap("large" if large else "small")
+            self.trace.note(
+                rows=len(live),
+                target_passes=passes[True],
+                target_positions=fed[True],
+                draft_passes=passes[False],
+                draft_positions=fed[False],
+                **counts,
+            )
         return self.writer.generation(self.sides[True].model, self.trace)
 
     def _step(self, active: list[int], logits: Tensor) -> int:

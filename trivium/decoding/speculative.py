@@ -21,7 +21,6 @@ Caveats
     model that honours 4-D masks. Faster only where a pass over several positions costs little more than over one.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -31,9 +30,9 @@ from torch import Tensor
 from trivium.core.capabilities import require_offers
 from trivium.core.method import card_of, find, method
 from trivium.core.nouns import Generation, Stop, Trace
-from trivium.core.protocols import Accompanying, Drafter, LanguageModel, Observing, State
+from trivium.core.protocols import Accompanying, Drafter, DraftSession, LanguageModel, Observing, Reading, State
 from trivium.core.tree import TokenTree
-from trivium.decoding._loop import Prompts, Streams, Writer, checked_normaliser, prefill, prepare
+from trivium.decoding._loop import Clock, Prompts, Streams, Writer, checked_normaliser, prefill, prepare
 from trivium.decoding._pipeline import Pipeline
 from trivium.decoding._sampler import Sampler
 from trivium.decoding._trees import NodeLaws, is_chain, pack, shared_work
@@ -131,10 +130,11 @@ class _Run:
         return self.committed[row, : self.lengths[row]]
 
     def run(self, drafter: Drafter) -> Generation:
-        clock = _Clock(self.trace)
+        clock = Clock(self.trace)
         session = drafter.start(self.model, generator=self.generator, logits=self._draft_logits)
         observing = session if isinstance(session, Observing) else None
         accompanying = session if isinstance(session, Accompanying) else None
+        reading = session if isinstance(session, Reading) else None
         clock.lap("draft")
         out = prefill(self.model, self.prompts, whole=observing is not None and observing.reads_prompt)
         state = out.state
@@ -152,7 +152,7 @@ class _Run:
             state = self._drop_finished(state)
             live = set(self.writer.live)
             room = [self.writer.room(row) - 1 if row in live else 0 for row in range(len(self.lengths))]
-            before = [getattr(session, name, 0) for name in ("passes", "positions")]
+            passes, positions = _fed(session)
             proposed = session.propose([self.context(row) for row in range(len(self.lengths))], room)
             trees = [_within(proposed[row], room[row]) for row in self.fed]
             self._check(trees)
@@ -167,16 +167,19 @@ class _Run:
             kept, counts, depths = self._verify(trees, logits, [self.lengths[row] - 1 for row in self.fed])
             if observing is not None:
                 self._tell(observing, kept, hidden)
+            if reading is not None:
+                reading.read(self.fed, trees, logits)
             beside = longer.slots - state.slots - kept.shape[1]
             state = self._keep(state, longer, torch.nn.functional.pad(kept, (0, beside)) if beside else kept)
             del longer  # a longer state that is still held would force a copy of the cache
             self.trace.note(
                 depths,
                 rows=len(live),
+                target_passes=1,
                 drafted=sum(len(proposed[row]) - 1 for row in live),
                 target_positions=sum(len(tree) for tree in trees) + beside * len(trees),
-                draft_passes=getattr(session, "passes", 0) - before[0],
-                draft_positions=getattr(session, "positions", 0) - before[1],
+                draft_passes=_fed(session)[0] - passes,
+                draft_positions=_fed(session)[1] - positions,
                 **counts,
             )
             clock.lap("verify")
@@ -278,16 +281,9 @@ class _Run:
         return self.pipeline.logits(logits, histories, generated, self.stop.tokens)
 
 
-class _Clock:
-    """Sums the seconds of each phase into a trace."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.seconds, self.last = trace.seconds, time.perf_counter()
-
-    def lap(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.last
-        self.last = now
+def _fed(session: DraftSession) -> tuple[int, int]:
+    """Passes and positions of a draft model so far; none where a session counts none."""
+    return getattr(session, "passes", 0), getattr(session, "positions", 0)
 
 
 def _within(tree: TokenTree, room: int) -> TokenTree:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trivium.core import seeds
 from trivium.core.capabilities import require_offers
+from trivium.core.errors import NotFinite
 from trivium.core.protocols import LanguageModel, State
 from trivium.core.tree import Draw, TokenTree
 from trivium.models.sources import load
@@ -127,7 +128,7 @@ class Drafting(ABC):
         self.rows: list[Row] = []
         self.order: list[int] = []  # the rows of the state
         self.state: State | None = None
-        self.passes = self.positions = 0  # of the draft so far, and fed to it
+        self.passes = self.positions = 0  # of the draft so far
 
     @abstractmethod
     def depth(self, row: Row, committed: Sequence[int]) -> int:
@@ -244,6 +245,8 @@ class Drafting(ABC):
     ) -> list[list[int]]:
         """Let every row add its nodes at this depth; returns them. The pipeline sees the nodes of all rows at once."""
         raw = torch.cat([logits for _, _, logits in level])
+        if not raw.amax(-1).isfinite().all():  # silence would decode plainly, at the price of both models
+            raise NotFinite("the draft model's logits are not finite; check its weights, or use a wider dtype")
         processed = self.logits(raw, [grown[at].text(node) for at, nodes, _ in level for node in nodes])
         new: list[list[int]] = [[] for _ in grown]
         done = 0
@@ -274,8 +277,7 @@ class Drafting(ABC):
     def _feed(self, ids: Tensor, mask: Tensor | None = None, **arguments: object) -> Tensor:
         """One pass of the draft, which becomes its state: (rows, columns, vocab) logits."""
         device = self.draft.device
-        self.passes += 1
-        self.positions += ids.numel()
+        self.passes, self.positions = self.passes + 1, self.positions + ids.numel()
         mask = None if mask is None else mask.to(device)
         out = self.draft(ids.to(device), mask=mask, state=self.state, keep_state=True, **arguments)
         self.state = out.state

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core.capabilities import require_offers
-from trivium.core.errors import BrokenModel
+from trivium.core.errors import BrokenModel, NotFinite
 from trivium.core.method import card_of
-from trivium.core.protocols import LanguageModel
+from trivium.core.protocols import LanguageModel, Partial
 from trivium.core.tree import Draw
 from trivium.data.lessons import NOTHING
 from trivium.drafting._shape import TOP, Shape, guessed
@@ -96,6 +96,8 @@ class Trained(ABC):
         for numbers that are none.
         """
         require_offers(card_of(self).name, model, card_of(self).needs)
+        if isinstance(model, Partial):
+            return _restricted(self.opened(model.whole), model.kept)
         if self.folder is None:
             return self.build(model).to(model.device, model.dtype).eval()
         home, card = _home(self, self.folder), self.card
@@ -136,6 +138,14 @@ def _home(drafter: Trained, folder: str | Path) -> TrainedFolder:
     )
 
 
+def _restricted(module: Module, kept: Tensor) -> Module:
+    """What the module guesses of these tokens."""
+    for name in module.over_vocabulary:
+        if (weight := getattr(module, name)) is not None:
+            setattr(module, name, nn.Parameter(weight.detach()[..., kept, :]))
+    return module
+
+
 def _values(module: Mapping[str, Any]) -> dict[str, Any]:
     """JSON's lists are our tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in module.items()}
@@ -145,6 +155,15 @@ def rank(logits: Tensor, targets: Tensor) -> Tensor:
     """(..., vocab) x (...) -> (...): how many tokens are likelier than the target, at most TOP; -1 for none."""
     own = logits.gather(-1, targets.clamp(min=0)[..., None])
     return (logits > own).sum(-1).clamp(max=TOP).where(targets != NOTHING, -1)
+
+
+def likeliest(logits: Tensor, name: str) -> Tensor:
+    """(..., vocab) -> the TOP likeliest tokens (..., ranks), the best first. Raises NotFinite for NaN and infinity,
+    which would be verified in vain."""
+    best = logits.topk(min(TOP, logits.shape[-1]))
+    if not best.values[..., 0].isfinite().all():  # NaN counts as the largest
+        raise NotFinite(f"the guesses of {name} are not finite; use a wider dtype, or train it again")
+    return best.indices.cpu()
 
 
 class LastStates:

@@ -5,27 +5,34 @@ Source
     arXiv:2407.12021; the rules of the authors' released code (Adaptix), as described, from which we take none.
 Equation
     F(a, b, v) = count(a, b, v) / count(a, b);   F += increment for each tri-gram of the last tokens, at most ``cap``
+    or, by distribution:  F(a, b, .) = p(. | .., a, b), its largest entries, for each pair a, b that a pass verified
     select:  argmax_v  R(v) / n(v) + (c1 + ln((N + c2 + 1) / c2)) F(v) sqrt(N) / (1 + n(v)),   unvisited ones first
     reward:  1 + sum of F along the path and a roll-out to the full depth that follows F
     draft:   the ``paths`` most visited paths, each with its likeliest follower
 Shapes
     context (time,) -> tree of at most 1 + max_draft nodes
 Cost
-    No model call. ``iterations`` walks through a few dozen dictionary entries, about 2 ms for 150 of them.
+    No model call. ``iterations`` walks through a few dozen dictionary entries, about 2 ms for 150 of them. By
+    distribution also the largest 12 of (nodes, vocab) logits.
 Caveats
     The released code rewards a roll-out by the wrong token, trims the longest drafts first and guesses a fixed token
     where it has none; here the new token is rewarded, the least visited drafts go first, and a pair that was never seen
     drafts nothing. Its sampling is biased; ours matches, which is exact. What is adapted belongs to one row of one
     generation, where the original shares it between requests. Without a table, and for pairs that it lacks, the row's
-    own prompt is counted. The paper's update by the model's whole distributions is left out: its released code updates
-    by committed tokens, and so do we. The default tree of up to 64 nodes is meant for hardware on which a pass over 64
-    positions costs little more than over one; on a few CPU cores take fewer ``paths``.
+    own prompt is counted. The paper updates by the model's own distributions, its released code by committed tokens;
+    the second is the default here. How the first goes is not known to us in detail. Ours: at each node of a verified
+    tree, taken or not, the followers of its last two tokens become the target's likeliest tokens, with their
+    probabilities before the logits pipeline as weights; what was counted before is dropped, nothing is added for
+    committed tokens, and of several nodes with one pair the one that was drafted first counts. The default tree of up
+    to 64 nodes is meant for hardware on which a pass over 64 positions costs little more than over one; on a few CPU
+    cores take fewer ``paths``.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -59,8 +66,10 @@ class Aded:
     """c1: how much a heavy tri-gram counts beside the rewards seen so far."""
     growth: float = 8.0
     """c2: the visits after which exploration starts to weigh more."""
+    update: Literal["committed", "distribution"] = "committed"
+    """What is adapted to: committed tokens, or what the target says at every node that is verified."""
     increment: float = 0.04
-    """Added to each tri-gram in the window at each proposal; 0 leaves the table fixed."""
+    """By committed tokens: added to each tri-gram in the window at each proposal; 0 leaves the table fixed."""
     cap: float = 3.0
     """No adapted weight exceeds it."""
     window: int = 16
@@ -70,6 +79,8 @@ class Aded:
         for name in ("iterations", "depth", "paths", "max_draft"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.update not in ("committed", "distribution"):
+            raise ValueError(f"update must be 'committed' or 'distribution', got {self.update!r}")
         if self.window < 3:
             raise ValueError(f"window must hold at least the 3 tokens of a tri-gram, got {self.window}")
         for name, least in (("exploration", 0.0), ("increment", 0.0)):
@@ -115,6 +126,7 @@ class Row:
     stream: torch.Generator
     prompt: TrigramTable
     after: dict[tuple[int, int], dict[int, float]] = field(default_factory=dict)
+    before: int = -1  # the token before the root of the last tree, -1 where there is none
 
 
 class Searching:
@@ -133,8 +145,23 @@ class Searching:
             ]
         return [self._draft(row, context, most) for row, context, most in zip(self.rows, contexts, room, strict=True)]
 
+    def read(self, rows: Sequence[int], trees: Sequence[TokenTree], logits: Tensor) -> None:
+        """Under update by distribution: the target's likeliest tokens become the followers of the pairs it was at."""
+        if self.settings.update != "distribution":
+            return
+        best = logits.topk(min(FOLLOWERS, logits.shape[-1]))  # (rows, nodes, followers)
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        shares = (best.values.to(wide) - logits.to(wide).logsumexp(-1, keepdim=True)).exp().clamp(max=self.settings.cap)
+        for row, tree, tokens, weights in zip(rows, trees, best.indices.tolist(), shares.tolist(), strict=True):
+            known, own, parents = self.rows[row], tree.tokens.tolist(), tree.parents.tolist()
+            for node in reversed(range(len(tree))):  # the first one last, so that it counts
+                first = own[parents[node]] if node else known.before
+                known.after[first, own[node]] = dict(zip(tokens[node], weights[node], strict=True))
+
     def _draft(self, row: Row, context: Tensor, room: int) -> TokenTree:
         tokens = context[-self.settings.window :].tolist()
+        if len(tokens) > 1:
+            row.before = tokens[-2]
         if room < 1 or len(tokens) < 2:
             return TokenTree.chain(int(context[-1]))
         self._adapt(row, tokens)
@@ -163,7 +190,7 @@ class Searching:
         return row.after[pair]
 
     def _adapt(self, row: Row, tokens: Sequence[int]) -> None:
-        step, cap = self.settings.increment, self.settings.cap
+        step, cap = self.settings.increment if self.settings.update == "committed" else 0.0, self.settings.cap
         for first, second, third in zip(tokens, tokens[1:], tokens[2:], strict=False) if step else ():
             after = self._after(row, (first, second))
             after[third] = min(after.get(third, 0.0) + step, cap)

@@ -35,7 +35,7 @@ from trivium.core.protocols import LanguageModel, State
 from trivium.core.tree import TokenTree
 from trivium.data.lessons import NOTHING, Lesson
 from trivium.drafting._shape import TOP, Shape
-from trivium.drafting._trained import Trained, rank, seen
+from trivium.drafting._trained import Trained, likeliest, rank, seen
 from trivium.models.trained import Module
 from trivium.models.unembedding import read_off, unembedding
 
@@ -190,7 +190,7 @@ class Drafting:
         self.last: dict[int, Tensor] = {}  # row -> its last verified state (width,)
         self.order: list[int] = []
         self.state: State | None = None
-        self.positions = 0
+        self.passes = self.positions = 0  # of the layer so far
 
     def observe(self, rows: Sequence[int], nodes: Sequence[Tensor], hidden: Sequence[Tensor]) -> None:
         for row, states in zip(rows, hidden, strict=True):
@@ -226,7 +226,7 @@ class Drafting:
         mask = None if real.all() else real.to(embeds.device)
         before, self.state = self.state, None
         out = self.module.layer(embeds=embeds, mask=mask, state=before, keep_state=True)
-        self.positions += embeds.shape[0] * width
+        self.passes, self.positions = self.passes + 1, self.positions + embeds.shape[0] * width
         assert out.state is not None
         self.state = out.state.truncate(out.state.lengths - 1)
         return out.hidden[:, -1], out.state
@@ -250,7 +250,7 @@ class Drafting:
             step = torch.full((batch, len(level)), depth, device=o.device)
             there = reference[:, None].expand(-1, len(level), -1)
             logits = self.module.logits(there, outputs, step, self.head)
-            tops = logits.topk(min(TOP, logits.shape[-1])).indices.cpu()  # (rows, nodes of the level, ranks)
+            tops = likeliest(logits, "chimera")  # (rows, nodes of the level, ranks)
             possible = tops.shape[-1]
             below = (depths == depth + 1).nonzero()[:, 0]
             place = torch.searchsorted(level, parents[below])
@@ -281,7 +281,7 @@ class Drafting:
                 state=state,
                 keep_state=True,
             )
-            self.positions += batch * len(level)
+            self.passes, self.positions = self.passes + 1, self.positions + batch * len(level)
             assert out.state is not None
             outputs, state = out.hidden, out.state
         return tokens, possible

@@ -33,8 +33,8 @@ from trivium.core.nouns import Loss
 from trivium.core.protocols import LanguageModel, LMOutput, State
 from trivium.core.tree import TokenTree
 from trivium.data.lessons import NOTHING, Lesson
-from trivium.drafting._shape import TOP, Shape
-from trivium.drafting._trained import Trained, rank, seen
+from trivium.drafting._shape import Shape
+from trivium.drafting._trained import Trained, likeliest, rank, seen
 from trivium.models.trained import Module
 from trivium.models.unembedding import read_off, unembedding
 
@@ -248,7 +248,7 @@ class Transferring:
             if self.passed is not None:
                 places, guesses = self.passed
                 logits = guesses[places[row], :, int(accepted[-1])]
-                self.tops[row] = logits.topk(min(TOP, logits.shape[-1])).indices.cpu()
+                self.tops[row] = likeliest(logits, "hidden_transfer")
         self.passed = None
 
     def propose(self, contexts: Sequence[Tensor], room: Sequence[int]) -> list[TokenTree]:

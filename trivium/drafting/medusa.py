@@ -32,8 +32,8 @@ from trivium.core.nouns import Loss
 from trivium.core.protocols import LanguageModel
 from trivium.core.tree import TokenTree
 from trivium.data.lessons import NOTHING, Lesson
-from trivium.drafting._shape import TOP, Shape
-from trivium.drafting._trained import LastStates, Trained, rank
+from trivium.drafting._shape import Shape
+from trivium.drafting._trained import LastStates, Trained, likeliest, rank
 from trivium.models.trained import Module
 from trivium.models.unembedding import read_off, unembedding
 
@@ -113,6 +113,8 @@ class Medusa(Trained):
 class Heads(Module):
     """W (heads, blocks, width, width) and b start at zero; own vocabulary matrices as copies of the target's."""
 
+    over_vocabulary = ("out",)
+
     def __init__(self, recipe: Medusa, model: LanguageModel) -> None:
         super().__init__()
         wide = torch.float64 if model.dtype == torch.float64 else torch.float32
@@ -147,7 +149,7 @@ class Guessing(LastStates):
         active = [row for row, most in enumerate(room) if most > 0]
         if active:
             logits = self.module(self.last(active), self.head)
-            tops = logits.topk(min(TOP, logits.shape[-1])).indices.transpose(0, 1).cpu()  # (rows, heads, ranks)
+            tops = likeliest(logits, "medusa").transpose(0, 1)  # (rows, heads, ranks)
             for row, top in zip(active, tops, strict=True):
                 trees[row] = self.shape.tree(int(contexts[row][-1]), top, room[row])
         return trees

@@ -32,6 +32,8 @@ class Module(nn.Module):
     """A trained part."""
 
     offers: frozenset[str] = frozenset()
+    over_vocabulary: tuple[str, ...] = ()
+    """Names of parameters (..., vocab, width), where there are any."""
 
     @property
     def device(self) -> torch.device:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from trivium.core.errors import NotOffered
-from trivium.core.protocols import LanguageModel
+from trivium.core.protocols import LanguageModel, Partial
 from trivium.models.huggingface import HuggingFaceModel
 from trivium.models.skeleton import Skeleton
 
@@ -15,6 +15,9 @@ def unembedding(model: LanguageModel, what: str) -> tuple[Tensor, Tensor | None]
     What a model does behind its head (a softcap, a scale) keeps the order of the logits and is left out. ``what`` asks
     is named in the error for a model without a matrix for a head.
     """
+    if isinstance(model, Partial):
+        weight, bias = unembedding(model.whole, what)
+        return weight[model.kept], None if bias is None else bias[model.kept]
     head = model.parts.head if isinstance(model, HuggingFaceModel) else getattr(model, "head", None)
     weight = getattr(head, "weight", None)
     if not isinstance(model, (HuggingFaceModel, Skeleton)) or not isinstance(weight, Tensor):

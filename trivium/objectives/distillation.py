@@ -40,7 +40,7 @@ class Distillation:
     """Divergence of the student from a teacher, mixed with cross-entropy."""
 
     teacher: LanguageModel | Callable[[Batch], Targets] | None = None
-    """A model, or what remembers one's answers (data.teaching.Lessons); None: the text that a teacher wrote."""
+    """A model, or what remembers one's answers (data.teaching.AnsweredTexts); None: the text that a teacher wrote."""
     alpha: float = 0.5
     """Share of the teacher's distribution; the rest is cross-entropy with the text."""
     temperature: float = 2.0

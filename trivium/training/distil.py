@@ -24,7 +24,7 @@ from trivium.core.protocols import LanguageModel
 from trivium.core.provenance import provenance
 from trivium.core.seeds import generator
 from trivium.data.openings import Opening, openings
-from trivium.data.teaching import Lesson, Lessons
+from trivium.data.teaching import AnsweredTexts, Answers
 from trivium.models.cutting import cut, spread
 from trivium.models.huggingface import HuggingFaceModel
 from trivium.models.sources import load
@@ -177,7 +177,7 @@ def _beginnings(recipe: Recipe, given: Sequence[Opening] | None) -> list[Opening
 
 def _written(
     system: System, beginnings: Sequence[Opening], recipe: Recipe, folder: Path, bar: Bar | None
-) -> list[Lesson]:
+) -> list[Answers]:
     """Texts and the target's view of them, a file per batch; what is there already is read."""
     prompts = [system.prompt(system.chat(one.text) if one.chat else one.text)[0] for one in beginnings]
     limit = system.model.max_positions
@@ -192,13 +192,13 @@ def _written(
             rows = [prompts[at] for at in order[first : first + ROWS]]
             draws = generator(recipe.seed, "lesson", number, device=system.model.device)
             _write(system, rows, recipe, draws).save(path)
-        lessons.append(Lesson.load(path))
+        lessons.append(Answers.load(path))
         if bar is not None:
             bar.advance(share, note=f"{system.name} writes text {first + ROWS} of {len(prompts)}")
     return lessons
 
 
-def _write(system: System, prompts: Sequence[Tensor], recipe: Recipe, draws: torch.Generator) -> Lesson:
+def _write(system: System, prompts: Sequence[Tensor], recipe: Recipe, draws: torch.Generator) -> Answers:
     """One batch. Rows go on behind their end, so that the batch stays whole; what stands there is masked."""
     model, width = system.model, max(map(len, prompts))
     ids = torch.stack([torch.nn.functional.pad(row, (width - len(row), 0)) for row in prompts])
@@ -227,7 +227,7 @@ def _write(system: System, prompts: Sequence[Tensor], recipe: Recipe, draws: tor
                 break
             out = model(chosen[:, None], state=out.state, keep_state=True)
     text = torch.cat(texts, 1).cpu()
-    return Lesson(
+    return Answers(
         text, torch.cat(real, 1).cpu(), torch.stack(tokens, 1).cpu(), torch.stack(logprobs, 1).cpu(), width - 1
     )
 
@@ -236,13 +236,13 @@ def _write(system: System, prompts: Sequence[Tensor], recipe: Recipe, draws: tor
 
 
 def _taught(
-    draft: HuggingFaceModel, lessons: Sequence[Lesson], recipe: Recipe, folder: Path, bar: Bar | None
+    draft: HuggingFaceModel, lessons: Sequence[Answers], recipe: Recipe, folder: Path, bar: Bar | None
 ) -> dict[str, Any]:
     """Train the blocks and the last norm; embedding and head, which few texts would wear off, stay the target's."""
     apart = max(1, round(recipe.held_out * len(lessons)))
     order = torch.randperm(len(lessons), generator=generator(recipe.seed, "held out")).tolist()
-    held_out = Lessons([lessons[at] for at in order[:apart]], recipe.batch_size, name="the held-out texts")
-    rest = Lessons([lessons[at] for at in sorted(order[apart:])], recipe.batch_size, recipe.seed)
+    held_out = AnsweredTexts([lessons[at] for at in order[:apart]], recipe.batch_size, name="the held-out texts")
+    rest = AnsweredTexts([lessons[at] for at in sorted(order[apart:])], recipe.batch_size, recipe.seed)
     frozen = [*draft.parts.embedding.parameters(), *draft.parts.head.parameters()]
     for parameter in frozen:
         parameter.requires_grad_(False)
@@ -274,7 +274,7 @@ def _taught(
 
 
 @torch.no_grad()
-def examine(model: LanguageModel, lessons: Lessons) -> dict[str, float]:
+def examine(model: LanguageModel, lessons: AnsweredTexts) -> dict[str, float]:
     """How well a draft knows its target on texts that the target wrote.
 
     agreement: share of positions at which the likeliest tokens are the same; overlap: mean of sum_v min(p(v), q(v))
