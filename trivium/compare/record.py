@@ -139,6 +139,7 @@ def example_report() -> dict[str, Any]:
                 "correlation": 0.1,
             },
         ],
+        "by_group": [],
         "examples": [
             {
                 "id": "chat-1",
