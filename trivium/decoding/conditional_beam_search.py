@@ -17,7 +17,8 @@ Caveats
     generation says why; a text without the attribute is never returned. Stop tokens always compete, also outside the
     best candidates, else a length could not be met. No length normalisation: it would change what is maximised.
     Finished texts take their place in the beam with them, as in beam_search. The search ends once no live text can win.
-    A text that the limit cuts off is complete, and as long as the limit.
+    A text that the limit cuts off is complete, and as long as the limit. A trained classifier has seen the model's
+    samples, and a beam is likelier than those: its card says how well it is calibrated on samples only.
 """
 
 from collections.abc import Sequence
