@@ -24,6 +24,7 @@ from trivium.models._attention import additive, allowed, attention_shown, positi
 from trivium.models._cache import Writer
 from trivium.models._compiled import CompiledStep
 from trivium.models._families import Parts, site_table
+from trivium.models._int8 import Int8Linear, quantised
 from trivium.models._recurrent import recur
 from trivium.models._selfcheck import examine
 from trivium.models._upcast import Upcast
@@ -59,7 +60,8 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.inner = hf
         self.config: Any = hf.config.get_text_config()
         self.parts = Parts.of(hf)
-        self.vocab_size = self.parts.head.get_parameter("weight").shape[0]
+        head = self.parts.head
+        self.vocab_size = head.out_features if isinstance(head, Int8Linear) else head.get_parameter("weight").shape[0]
         self.width = self.parts.embedding.get_parameter("weight").shape[1]
         self.depth = len(self.parts.blocks)
         accepted = inspect.signature(hf.forward).parameters
@@ -81,11 +83,20 @@ class HuggingFaceModel(Sited, LanguageModel):
         """Whether the head applied to the base model's output is exactly the model (found out when examined)."""
         self.compiled: CompiledStep | None = None
         self.upcast = Upcast(hf)
+        self.quantised = quantised(hf)
         self.rows = 0
         self.eval()
 
     def embed(self, ids: Tensor) -> Tensor:
         return self.parts.embedding(ids)
+
+    @property
+    def precision(self) -> str:
+        return "int8" if self.quantised else super().precision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.parts.embedding.get_parameter("weight").dtype
 
     def compile_steps(self) -> None:
         """Run short passes that go on from a state compiled from now on."""
