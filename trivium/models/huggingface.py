@@ -25,6 +25,7 @@ from trivium.models._cache import Writer
 from trivium.models._compiled import CompiledStep
 from trivium.models._families import Parts, site_table
 from trivium.models._int8 import Int8Linear, quantised
+from trivium.models._packed import Packed
 from trivium.models._recurrent import recur
 from trivium.models._selfcheck import examine
 from trivium.models._upcast import Upcast
@@ -39,6 +40,8 @@ def wrap(hf: PreTrainedModel, *, compile: bool = False) -> "HuggingFaceModel":
 
     ``compile``: passes of at most 16 new tokens that go on from a state, without gradients or hooks, run compiled, one
     compilation per batch size, width and capacity; everything else (prompts, training, attribution) runs as it is.
+    On processors with bfloat16 instructions the linear weights of a bfloat16 model are then held a second time, in the
+    layout of their products; a weight that is changed in place through ``.data`` would go unnoticed there.
 
     Raises NotOffered for a model without a language-model head or a list of blocks, NotFinite for damaged weights.
     """
@@ -82,7 +85,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.split = False
         """Whether the head applied to the base model's output is exactly the model (found out when examined)."""
         self.compiled: CompiledStep | None = None
-        self.upcast = Upcast(hf)
+        self.upcast: Upcast | Packed = Upcast(hf)
         self.quantised = quantised(hf)
         self.rows = 0
         self.eval()
@@ -105,6 +108,8 @@ class HuggingFaceModel(Sited, LanguageModel):
                 raise NotOffered(f"a compiled step needs {word!r}, which this model lacks: {self.refused.get(word)}")
         if not self.split:
             raise NotOffered("a compiled step needs a model whose logits are its head applied to its last hidden state")
+        packed = Packed(self.inner)
+        self.upcast = packed if packed.layers else self.upcast
         self.compiled = CompiledStep(self)
 
     # --- sites --------------------------------------------------------------------------------------------------
