@@ -2,8 +2,12 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,34 @@ def seconds(body: Callable[[], object]) -> float:
     start = time.perf_counter()
     body()
     return time.perf_counter() - start
+
+
+def in_turns(bodies: Mapping[str, Callable[[], object]], *, repeats: int, warmup: int = 1) -> dict[str, list[float]]:
+    """Seconds of each, all taking turns, so that runs of the same number are neighbours."""
+    for _ in range(warmup):
+        for body in bodies.values():
+            body()
+    took: dict[str, list[float]] = {name: [] for name in bodies}
+    for _ in range(repeats):
+        for name, body in bodies.items():
+            took[name].append(seconds(body))
+    return took
+
+
+def ratio_of(what: str, ours: list[float], peer: list[float], target: float | None) -> dict[str, Any]:
+    """A row of the results from runs that took turns."""
+    ratios = [theirs / mine for mine, theirs in zip(ours, peer, strict=True)]
+    middle = statistics.median
+    return Ratio(what, middle(ratios), min(ratios), max(ratios), middle(ours), middle(peer), target).to_dict()
+
+
+def processor() -> str:
+    """What of this processor decides which kernels run, and the threads."""
+    flags: set[str] = set()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        said = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("flags")]
+        flags = set(said[0].split()) if said else set()
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    has = ", ".join(word for word in wanted if word in flags) or "none of the known extensions"
+    return f"processor with {has}; {torch.get_num_threads()} threads"

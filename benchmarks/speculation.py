@@ -1,90 +1,219 @@
-"""Prompt lookup on copy-heavy prompts, in bfloat16: against our own plain greedy, and against transformers' own.
+"""Lossless methods in bfloat16 against plain decoding: our own, and all that ``transformers.generate`` offers.
 
-Beside the ratios it prints the mean accepted length tau and the bound that tau implies: a pass over several positions
-costs v times a pass over one, so that the ratio to plain greedy is bound by about tau / v (passes differ in width, and
-wide ones are accepted at greater length).
+Each kind of prompt has one method, chosen by speed on its validation prompts; what is recorded is measured on the test
+prompts, all contestants taking turns. The ends of texts are ignored, so that all write equally many tokens. Beside the
+ratios stand the mean accepted length tau (the extra token included), the time v of a pass over N positions in passes
+over one, after the prompt, and c, what drafting costs of a pass over one. The bound on the ratio to the same engine's
+plain decoding is tau / (v(N) + c) for the mean number N of positions. Passes differ in width, and a wide one is
+accepted at greater length, so that a ratio may exceed it a little.
 
-What holds it back where v is large: a processor without bfloat16 instructions multiplies one vector at the speed of
-memory, while several need every weight in float32, which doubles what is moved. With such instructions 8 positions cost
-1.1 to 1.2 passes over one, and the same drafts would be worth about tau.
+Trained heads and a draft model take part where ``--drafts FOLDER`` names what ``trivium draft`` wrote, each in a folder
+of its method's name; the draft model, in ``draft``, is the assistant of transformers too.
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.pairs import interleaved, seconds
+from benchmarks.pairs import in_turns, processor, ratio_of, seconds
+from trivium.core.method import find
 from trivium.core.nouns import Generation
-from trivium.core.protocols import Decoder
+from trivium.core.protocols import Decoder, LanguageModel
 from trivium.core.seeds import generator
 from trivium.data.prompts import prompts
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.speculative import Speculative
+from trivium.drafting.aded import Aded
+from trivium.drafting.draft_model import DraftModel
 from trivium.drafting.prompt_lookup import PromptLookup
+from trivium.models.huggingface import HuggingFaceModel, wrap
 from trivium.models.sources import load
 from trivium.models.system import System
 
-NEW = 96
+TARGETS = {"copy": 4.5, "code": 2.0, "chat": 1.6}
+"""Best lossless method over ``transformers.generate``, greedy."""
+OVER_PEERS = 1.5
+OVER_BATCH = 1.2
+ROWS = 16
+HEADS = ("medusa", "hidden_transfer", "chimera")
+POSITIONS = (1, 4, 8, 16)
 
 
-def run(*, new: int = NEW, repeats: int = 3, count: int = 3) -> dict[str, Any]:
+def run(*, new: int = 64, repeats: int = 3, count: int = 2, drafts: str | None = None) -> dict[str, Any]:
     system = load("smollm2-135m", dtype="bfloat16")
+    model = system.model
+    assert isinstance(model, HuggingFaceModel)
+    fast = wrap(model.inner, compile=True)  # type: ignore[arg-type]
     rows: list[dict[str, Any]] = []
-    notes: list[str] = []
-    for kind, plain_target, peer_target in (("copy", 3.0, 1.1), ("chat", None, None)):
-        items = [item for item in prompts("validation") if item.fields["kind"] == kind][:count]
-        asked = [system.prompt(system.chat(item.text)) for item in items]
-        fast = Speculative(PromptLookup())
-        plain = _ours(system, asked, Greedy(), new)
-        ours = _ours(system, asked, fast, new)
-        peer = _transformers(system, asked, new)
-        against_plain = interleaved(
-            f"prompt lookup / own greedy, {kind}, bfloat16", ours, plain, repeats=repeats, warmup=1, target=plain_target
-        )
-        against_peer = interleaved(
-            f"prompt lookup / transformers' prompt lookup, {kind}, bfloat16",
-            ours,
-            peer,
-            repeats=repeats,
-            warmup=1,
-            target=peer_target,
-        )
-        rows += [against_plain.to_dict(), against_peer.to_dict()]
-        made = ours()
-        passes = sum(entry["rows"] for one in made for entry in one.trace.iterations)
-        positions = sum(one.trace.total("target_positions") for one in made) / passes
-        tau = sum(one.trace.total("committed") for one in made) / passes
-        cost = pass_cost(system, asked[0], round(positions))
-        verified = sum(one.trace.total("verified") for one in made)
-        rate = sum(one.trace.total("accepted") for one in made) / verified if verified else 0.0
-        notes.append(
-            f"{kind}: mean accepted length {tau:.2f} (the extra token included), {rate:.0%} of drafts accepted, "
-            f"{positions:.1f} positions a pass at {cost:.2f} times the time of one; bound {tau / cost:.2f}, "
-            f"reached {against_plain.ratio / (tau / cost):.0%} of it"
-        )
+    notes = [processor(), *_left_out(drafts)]
+    candidates = _candidates(drafts)
+    assistant = _assistant(drafts)
+    for width in POSITIONS:  # compile before anything is timed
+        pass_cost(fast, _asked(system, "chat", "validation", 1)[0], width, repeats=1)
+    for kind, target in TARGETS.items():
+        chosen, tried = _tuned(candidates, fast, _asked(system, kind, "validation", count), new)
+        asked = _asked(system, kind, "test", count)
+        bodies: dict[str, Callable[[], Any]] = {
+            "ours": _ours(fast, asked, candidates[chosen], new),
+            "plain": _ours(model, asked, Greedy(), new),
+            "fast plain": _ours(fast, asked, Greedy(), new),
+            "generate": _transformers(model, asked, new),
+            "lookup": _transformers(model, asked, new, prompt_lookup_num_tokens=10),
+        }
+        if assistant is not None:
+            bodies["assistant"] = _transformers(model, asked, new, assistant_model=assistant)
+        took = in_turns(bodies, repeats=repeats)
+        peers = [name for name in ("lookup", "assistant") if name in took]
+        best = min(peers, key=lambda name: statistics.median(took[name]))
+        rows += [
+            ratio_of(f"{chosen} / generate, {kind}", took["ours"], took["generate"], target),
+            ratio_of(f"{chosen} / generate with {best}, {kind}", took["ours"], took[best], OVER_PEERS),
+            ratio_of(f"{chosen} / own greedy, {kind}", took["ours"], took["plain"], None),
+            ratio_of(f"{chosen} / own compiled greedy, {kind}", took["ours"], took["fast plain"], None),
+        ]
+        slower = ", ".join(f"{name} {value:.2f}" for name, value in tried.items() if name != chosen)
+        notes.append(f"{kind}: chosen {chosen}; the others on validation prompts, in its time: {slower}")
+        made = bodies["ours"]()
+        notes.append(_account(kind, fast, asked[0], made, rows[-1]["ratio"]))
+    for what, one in (("as it is", model), ("compiled", fast)):
+        prompt = _asked(system, "copy", "test", 1)[0]
+        costs = ", ".join(f"v({width}) {pass_cost(one, prompt, width):.2f}" for width in POSITIONS)
+        notes.append(f"time of a pass over N positions, {what}: {costs} after {prompt.shape[1]} tokens")
+    batch, made = _batch(system, model, max(new // 2, 8), repeats)
+    rows.append(batch)
+    notes.append(made)
     return {"rows": rows, "notes": notes}
 
 
-def pass_cost(system: System, prompt: Tensor, positions: int, repeats: int = 9) -> float:
+def _candidates(drafts: str | None) -> dict[str, Decoder]:
+    """Lossless contestants by name; a pass is at most 16 positions wide, which is what is compiled for."""
+    found: dict[str, Decoder] = {"greedy": Greedy()}
+    for length, trust in ((3, 1), (7, 2), (15, 4)):
+        found[f"prompt_lookup(length={length}, trust={trust})"] = Speculative(PromptLookup(length=length, trust=trust))
+    found["aded(paths=4)"] = Speculative(Aded(paths=4, iterations=40, max_draft=12))
+    for name in _there(drafts, HEADS):
+        for nodes in (4, 15):
+            drafter = find("drafting", name)(folder=str(Path(drafts or "") / name), nodes=nodes)
+            found[f"{name}(nodes={nodes})"] = Speculative(drafter)
+    if _there(drafts, ("draft",)):
+        draft = load(Path(drafts or "") / "draft", dtype="bfloat16").model
+        found["draft_model(length=3)"] = Speculative(DraftModel(draft, length=3, draws="deterministic"))
+    return found
+
+
+def _there(drafts: str | None, names: Sequence[str]) -> list[str]:
+    """The folders that hold something finished."""
+    if drafts is None:
+        return []
+    marks = ("card.json", "config.json")
+    return [name for name in names if any((Path(drafts) / name / mark).is_file() for mark in marks)]
+
+
+def _left_out(drafts: str | None) -> list[str]:
+    lacking = sorted({*HEADS, "draft"} - set(_there(drafts, (*HEADS, "draft"))))
+    return [f"left out, since no folder was given for them: {', '.join(lacking)}"] if lacking else []
+
+
+def _assistant(drafts: str | None) -> Any:
+    if not _there(drafts, ("draft",)):
+        return None
+    return getattr(load(Path(drafts or "") / "draft", dtype="bfloat16").model, "inner")  # noqa: B009
+
+
+def _asked(system: System, kind: str, split: str, count: int) -> list[Tensor]:
+    items = [item for item in prompts(split) if item.fields["kind"] == kind][:count]
+    return [system.prompt(system.chat(item.text)) for item in items]
+
+
+def _tuned(
+    candidates: dict[str, Decoder], model: LanguageModel, asked: list[Tensor], new: int
+) -> tuple[str, dict[str, float]]:
+    """The fastest on these prompts, and the seconds of each in its seconds."""
+    bodies = {name: _ours(model, asked, decoder, max(new // 2, 8)) for name, decoder in candidates.items()}
+    took = {name: statistics.median(times) for name, times in in_turns(bodies, repeats=1).items()}
+    best = min(took, key=lambda name: took[name])
+    return best, {name: value / took[best] for name, value in took.items()}
+
+
+def _account(kind: str, model: LanguageModel, prompt: Tensor, made: list[Generation], ratio: float) -> str:
+    """tau, acceptance, v and c of what was generated, and the ratio over the bound."""
+    total = lambda word: sum(one.trace.total(word) for one in made)  # noqa: E731
+    passes = sum(entry["rows"] for one in made for entry in one.trace.iterations)
+    tau, positions = total("committed") / passes, total("target_positions") / passes
+    verified = total("verified")
+    rate = f"{total('accepted') / verified:.0%}" if verified else "none"
+    single = pass_seconds(model, prompt, 1)
+    v = pass_cost(model, prompt, max(round(positions), 1))
+    c = sum(one.trace.seconds.get("draft", 0.0) for one in made) / passes / single
+    bound = tau / (v + c)
+    return (
+        f"{kind}: tau {tau:.2f}, {rate} of drafts accepted, {positions:.1f} positions a pass at v {v:.2f}, drafting "
+        f"c {c:.2f}; bound {bound:.2f}, measured over bound {ratio / bound:.0%}"
+    )
+
+
+def pass_seconds(model: LanguageModel, prompt: Tensor, positions: int, repeats: int = 7) -> float:
+    """Median time of a pass over so many positions after the prompt."""
+    with torch.inference_mode():
+        state = model(prompt, keep_state=True, logits_to_keep=1).state
+        feed = lambda: model(prompt[:, :1].repeat(1, positions), state=state)  # noqa: E731
+        return statistics.median([seconds(feed) for _ in range(repeats + 1)][1:])
+
+
+def pass_cost(model: LanguageModel, prompt: Tensor, positions: int, repeats: int = 9) -> float:
     """Time of a pass over so many positions after the prompt, in passes over one."""
     with torch.inference_mode():
-        state = system.model(prompt, keep_state=True, logits_to_keep=1).state
-        feed = lambda width: system.model(prompt[:, :1].repeat(1, width), state=state)  # noqa: E731
-        pairs = [(seconds(lambda: feed(positions)), seconds(lambda: feed(1))) for _ in range(repeats + 2)][2:]
-    return statistics.median(many / one for many, one in pairs)
+        state = model(prompt, keep_state=True, logits_to_keep=1).state
+        feed = lambda width: model(prompt[:, :1].repeat(1, width), state=state)  # noqa: E731
+        took = in_turns({"many": lambda: feed(positions), "one": lambda: feed(1)}, repeats=repeats)
+    return statistics.median(many / one for many, one in zip(took["many"], took["one"], strict=True))
 
 
-def _ours(system: System, asked: list[Tensor], decoder: Decoder, new: int) -> Callable[[], list[Generation]]:
-    return lambda: [decoder(system.model, prompt, limit=new, generator=generator(0)) for prompt in asked]
+def _batch(system: System, model: LanguageModel, new: int, repeats: int) -> tuple[dict[str, Any], str]:
+    """Ragged rows of all kinds together: the drafter is chosen on validation prompts, as for single rows."""
+    choices = {
+        f"prompt_lookup(length={length})": Speculative(PromptLookup(length=length, trust=1)) for length in (2, 4)
+    }
+    tune = _rows(system, "validation")
+    bodies = {name: _together(model, tune, decoder, new) for name, decoder in choices.items()}
+    took = {name: statistics.median(times) for name, times in in_turns(bodies, repeats=1).items()}
+    best = min(took, key=lambda name: took[name])
+    ids, mask = _rows(system, "test")
+    fast, plain = _together(model, (ids, mask), choices[best], new), _together(model, (ids, mask), Greedy(), new)
+    took = in_turns({"fast": fast, "plain": plain}, repeats=repeats)
+    ratio = ratio_of(f"{best} / own greedy, {ROWS} ragged rows", took["fast"], took["plain"], OVER_BATCH)
+    trace = fast().trace
+    tau = trace.total("committed") / sum(entry["rows"] for entry in trace.iterations)
+    lengths = mask.sum(1)
+    return ratio, f"{ROWS} rows of {int(lengths.min())} to {int(lengths.max())} tokens: tau {tau:.2f}"
 
 
-def _transformers(system: System, asked: list[Tensor], new: int) -> Callable[[], object]:
-    """The same number of tokens, the end of the text ignored, as ours."""
-    inner: Any = getattr(system.model, "inner")  # noqa: B009
-    settings = {"do_sample": False, "min_new_tokens": new, "max_new_tokens": new, "prompt_lookup_num_tokens": 10}
-    return lambda: [
-        inner.generate(prompt, attention_mask=torch.ones_like(prompt), pad_token_id=0, **settings) for prompt in asked
-    ]
+def _rows(system: System, split: str) -> tuple[Tensor, Tensor]:
+    """(rows, time) with padding on the left, and the mask of real tokens."""
+    items = list(prompts(split))
+    asked = [system.prompt(system.chat(items[index % len(items)].text))[0] for index in range(ROWS)]
+    width = max(len(row) for row in asked)
+    ids, mask = torch.zeros(ROWS, width, dtype=torch.int64), torch.zeros(ROWS, width, dtype=torch.bool)
+    for row, prompt in enumerate(asked):
+        ids[row, width - len(prompt) :], mask[row, width - len(prompt) :] = prompt, True
+    return ids, mask
+
+
+def _together(
+    model: LanguageModel, given: tuple[Tensor, Tensor], decoder: Decoder, new: int
+) -> Callable[[], Generation]:
+    return lambda: decoder(model, given[0], mask=given[1], limit=new, generator=generator(0))
+
+
+def _ours(model: LanguageModel, asked: list[Tensor], decoder: Decoder, new: int) -> Callable[[], list[Generation]]:
+    return lambda: [decoder(model, prompt, limit=new, generator=generator(0)) for prompt in asked]
+
+
+def _transformers(model: HuggingFaceModel, asked: list[Tensor], new: int, **more: Any) -> Callable[[], object]:
+    inner: Any = model.inner
+    settings = {"do_sample": False, "min_new_tokens": new, "max_new_tokens": new, "pad_token_id": 0, **more}
+    return lambda: [inner.generate(prompt, attention_mask=torch.ones_like(prompt), **settings) for prompt in asked]

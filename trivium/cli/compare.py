@@ -64,8 +64,8 @@ class Command:
     """Workers on the Ray cluster."""
     ray_address: str | None = None
     """Address of a running Ray cluster; by default one is started on this machine."""
-    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
-    """Precision of the model's weights."""
+    dtype: Literal["float32", "bfloat16", "float64", "int8"] = "float32"
+    """Precision of the model's weights; int8 is for decoding only."""
     retry: bool = False
     """Do units again that failed before."""
     name: str = ""

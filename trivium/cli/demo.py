@@ -38,7 +38,7 @@ class Command:
     """Repeats with different draws."""
     folder: Path | None = None
     """Where the run goes; runs/demo-<model> by default."""
-    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float64", "int8"] = "float32"
     """Precision of the weights; bfloat16 is faster on processors that have instructions for it, slower on others."""
     json: Annotated[bool, arg(name="json")] = False
     """Print the whole report as JSON instead of a table."""

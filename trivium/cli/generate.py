@@ -34,8 +34,8 @@ class Command:
     """Seed of the draws; the same seed gives the same text."""
     chat: bool = False
     """Put the prompt into the model's chat template first."""
-    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
-    """Precision of the weights."""
+    dtype: Literal["float32", "bfloat16", "float64", "int8"] = "float32"
+    """Precision of the weights; int8 halves what a token reads of bfloat16 weights, at a small cost in quality."""
     compile: bool = False
     """Compile the decoding step: slow to start, faster for long texts."""
     json: Annotated[bool, arg(name="json")] = False

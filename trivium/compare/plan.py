@@ -273,7 +273,7 @@ class Plan:
             "name": system.name,
             "config": getattr(system, "source", "") or system.name,
             "fingerprint": getattr(system, "fingerprint", ""),
-            "dtype": str(model.dtype).removeprefix("torch."),
+            "dtype": model.precision,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
         }
 
@@ -295,8 +295,7 @@ def named_of(system: Any) -> Named | None:
     if isinstance(system, Named):
         return system
     if isinstance(system, System) and system.source:
-        dtype = str(system.model.dtype).removeprefix("torch.")
-        return Named(system.source, dtype=dtype, device=str(system.model.device))
+        return Named(system.source, dtype=system.model.precision, device=str(system.model.device))
     return None
 
 

@@ -221,6 +221,11 @@ class LanguageModel(nn.Module, ABC):
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
 
+    @property
+    def precision(self) -> str:
+        """The number format of the weights, by the name that ``load`` takes."""
+        return str(self.dtype).removeprefix("torch.")
+
 
 @runtime_checkable
 class Tokenizer(Protocol):

@@ -21,7 +21,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trivium.core.protocols import LMOutput
 from trivium.models._attention import GROUPED, allowed, grouped_attention, within
 from trivium.models._cache import FixedWriter
-from trivium.models._upcast import Wide
 from trivium.models.state import Buffers, KeyValueState
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class CompiledStep:
             if config is not None:
                 config._attn_implementation = GROUPED
             if model.upcast.layers and type(part) is nn.Linear:
-                vars(part)["forward"] = Wide(part)
+                vars(part)["forward"] = model.upcast.forward(part)
         self.weights = [
             [named(block) for block in blocks[at : at + self.span]] for at in range(0, len(blocks), self.span)
         ]

@@ -34,6 +34,10 @@ class Upcast:
         if emulated():
             self.layers = [part for part in model.modules() if type(part) is nn.Linear and suits(part.weight)]
 
+    def forward(self, layer: nn.Linear) -> "Wide":
+        """What stands for the layer's own forward."""
+        return Wide(layer)
+
     @contextmanager
     def over(self, positions: int) -> Iterator[None]:
         """Within the block, products with so many positions are made in float32; not where gradients are wanted."""

@@ -24,6 +24,8 @@ from trivium.models._attention import additive, allowed, attention_shown, positi
 from trivium.models._cache import Writer
 from trivium.models._compiled import CompiledStep
 from trivium.models._families import Parts, site_table
+from trivium.models._int8 import Int8Linear, quantised
+from trivium.models._packed import Packed
 from trivium.models._recurrent import recur
 from trivium.models._selfcheck import examine
 from trivium.models._upcast import Upcast
@@ -38,6 +40,8 @@ def wrap(hf: PreTrainedModel, *, compile: bool = False) -> "HuggingFaceModel":
 
     ``compile``: passes of at most 16 new tokens that go on from a state, without gradients or hooks, run compiled, one
     compilation per batch size, width and capacity; everything else (prompts, training, attribution) runs as it is.
+    On processors with bfloat16 instructions the linear weights of a bfloat16 model are then held a second time, in the
+    layout of their products; a weight that is changed in place through ``.data`` would go unnoticed there.
 
     Raises NotOffered for a model without a language-model head or a list of blocks, NotFinite for damaged weights.
     """
@@ -59,7 +63,8 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.inner = hf
         self.config: Any = hf.config.get_text_config()
         self.parts = Parts.of(hf)
-        self.vocab_size = self.parts.head.get_parameter("weight").shape[0]
+        head = self.parts.head
+        self.vocab_size = head.out_features if isinstance(head, Int8Linear) else head.get_parameter("weight").shape[0]
         self.width = self.parts.embedding.get_parameter("weight").shape[1]
         self.depth = len(self.parts.blocks)
         accepted = inspect.signature(hf.forward).parameters
@@ -80,12 +85,21 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.split = False
         """Whether the head applied to the base model's output is exactly the model (found out when examined)."""
         self.compiled: CompiledStep | None = None
-        self.upcast = Upcast(hf)
+        self.upcast: Upcast | Packed = Upcast(hf)
+        self.quantised = quantised(hf)
         self.rows = 0
         self.eval()
 
     def embed(self, ids: Tensor) -> Tensor:
         return self.parts.embedding(ids)
+
+    @property
+    def precision(self) -> str:
+        return "int8" if self.quantised else super().precision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.parts.embedding.get_parameter("weight").dtype
 
     def compile_steps(self) -> None:
         """Run short passes that go on from a state compiled from now on."""
@@ -94,6 +108,8 @@ class HuggingFaceModel(Sited, LanguageModel):
                 raise NotOffered(f"a compiled step needs {word!r}, which this model lacks: {self.refused.get(word)}")
         if not self.split:
             raise NotOffered("a compiled step needs a model whose logits are its head applied to its last hidden state")
+        packed = Packed(self.inner)
+        self.upcast = packed if packed.layers else self.upcast
         self.compiled = CompiledStep(self)
 
     # --- sites --------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from trivium.models.system import System
 from trivium.tokenization.files import restore as restore_tokenizer
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+INT8 = "int8"
+"""Linear weights in 8 bits with one scale for each output channel, everything else in bfloat16."""
 SHIPPED = {"tiny": Path(__file__).resolve().parent / "tiny"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 WEIGHTS = "model.safetensors"
@@ -40,11 +42,15 @@ def load(
 
     Looked for in this order. Weights are read from safetensors or GGUF only, never unpickled, and a model's own Python
     code runs only under ``remote_code``. ``compile`` speeds up the decoding step of a Hugging Face model; it is slow to
-    start. Raises BrokenModel for a folder that lacks or garbles something, UnknownName and Unreachable for names, and
-    HashMismatch for a wheel that is not the pinned one.
+    start. ``dtype="int8"``: a Hugging Face model on the CPU whose linear layers hold 8-bit weights, for faster plain
+    decoding at a small cost in quality; it cannot be trained, asked for gradients or saved. Raises BrokenModel for a
+    folder that lacks or garbles something, UnknownName and Unreachable for names, and HashMismatch for a wheel that is
+    not the pinned one.
     """
-    if dtype not in DTYPES:
-        raise UnknownName(f"no dtype is called {dtype!r}{did_you_mean(dtype, DTYPES)}")
+    if dtype not in (*DTYPES, INT8):
+        raise UnknownName(f"no dtype is called {dtype!r}{did_you_mean(dtype, (*DTYPES, INT8))}")
+    if dtype == INT8 and torch.device(device).type != "cpu":
+        raise NotOffered(f"8-bit weights are multiplied on the CPU only, not on {device}; use dtype='bfloat16' there")
     folder = resolve(name_or_path, remote_code=remote_code, bar=bar)
     config = _config(folder)
     _check_weights(folder)
@@ -52,11 +58,18 @@ def load(
     if config.get("model_type") == "trivium":
         if compile:
             raise NotOffered(f"{folder} holds a native model, whose step is not compiled; leave compile off")
+        if dtype == INT8:
+            raise NotOffered(f"{folder} holds a native model, which is not run in 8 bits; use dtype='bfloat16'")
         model: Any = restore(folder).to(device=device, dtype=DTYPES[dtype])
     else:
         from trivium.models.huggingface import wrap  # brings transformers in: seconds that native models need not wait
 
-        model = wrap(_pretrained(folder, config, DTYPES[dtype], remote_code).to(device), compile=compile)
+        opened = _pretrained(folder, config, DTYPES.get(dtype, torch.bfloat16), remote_code).to(device)
+        if dtype == INT8:
+            from trivium.models._int8 import quantise
+
+            opened = quantise(opened)
+        model = wrap(opened, compile=compile)
     name = Path(name_or_path).name if Path(name_or_path).exists() else str(name_or_path)
     return System(
         model.eval(),

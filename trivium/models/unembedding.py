@@ -5,12 +5,14 @@ from torch import Tensor
 
 from trivium.core.errors import NotOffered
 from trivium.core.protocols import LanguageModel, Partial
+from trivium.models._int8 import Int8Linear
 from trivium.models.huggingface import HuggingFaceModel
 from trivium.models.skeleton import Skeleton
 
 
 def unembedding(model: LanguageModel, what: str) -> tuple[Tensor, Tensor | None]:
-    """Weight (vocab, width) and bias (vocab,) of the head, detached but not copied: nobody trains them through this.
+    """Weight (vocab, width) and bias (vocab,) of the head, detached but not copied (8-bit
+    ones are widened): nobody trains them through this.
 
     What a model does behind its head (a softcap, a scale) keeps the order of the logits and is left out. ``what`` asks
     is named in the error for a model without a matrix for a head.
@@ -19,7 +21,7 @@ def unembedding(model: LanguageModel, what: str) -> tuple[Tensor, Tensor | None]
         weight, bias = unembedding(model.whole, what)
         return weight[model.kept], None if bias is None else bias[model.kept]
     head = model.parts.head if isinstance(model, HuggingFaceModel) else getattr(model, "head", None)
-    weight = getattr(head, "weight", None)
+    weight = head.widened() if isinstance(head, Int8Linear) else getattr(head, "weight", None)
     if not isinstance(model, (HuggingFaceModel, Skeleton)) or not isinstance(weight, Tensor):
         raise NotOffered(f"{what} reads hidden states off with the target's head, and {type(model).__name__} has none")
     bias = getattr(head, "bias", None)
