@@ -85,7 +85,7 @@ def test_suites_are_known_by_kind():
 def test_the_quality_suite_pairs_a_draft_model_with_what_needs_one(tmp_path):
     (tmp_path / "draft.json").write_text("{}")
     alone, found = suites.quality((), "float32"), suites.quality((tmp_path,), "float32")
-    assert list(alone)[0] == "greedy"
+    assert next(iter(alone)) == "greedy"
     assert found.keys() - alone.keys() == {f"bild ({tmp_path.name})", f"ead ({tmp_path.name})"}
     assert not lossless("decoding", found["typical acceptance"])
 
