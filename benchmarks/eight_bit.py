@@ -119,9 +119,9 @@ def _llama(
 
     def write() -> Any:
         found = server.handle_completions(wanted)
-        found = json.loads(found) if isinstance(found, str) else found
-        if found.get("tokens_predicted", new) != new:
-            raise RuntimeError(f"llama.cpp wrote {found['tokens_predicted']} tokens in place of {new}")
+        wrote = found["usage"]["completion_tokens"]
+        if wrote != new:
+            raise RuntimeError(f"llama.cpp wrote {wrote} tokens in place of {new}")
         return found
 
     notes.append(f"llama.cpp: xllamacpp on {path.name}, {asked.cpuparams.n_threads} threads")
