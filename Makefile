@@ -48,7 +48,11 @@ docs: $(VENV)/.dev  ## the site, into site/
 	$(BIN)/python docs/build.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f .mkdocs.built.yml
 
-bench: $(VENV)/.dev  ## speed against peers, as ratios measured side by side
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install -q -c requirements.lock -e '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench  ## speed against peers, as ratios measured side by side
 	$(BIN)/python -m benchmarks
 
 claims: $(VENV)/.dev  ## every claim with its seeds; results go to claims/results
