@@ -15,8 +15,8 @@ from trivium.decoding.sampling import Sampling
 from trivium.decoding.speculative import Speculative
 
 NAMES = names("decoding")
-REFUSE = ("bild", "ead")
-"""They bring two models up to date with plain text."""
+REFUSE = ("bild", "cosmos", "ead", "hidden_state_optimization")
+"""They pass their prompts as plain text: to two models, to a reference, chunk by chunk."""
 BLOCKS = [[1, 9, 4], [[5, 6, 7], [11], [30, 31, 5, 6]], [8, 5, 6]]
 LIMIT = 8
 

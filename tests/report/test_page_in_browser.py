@@ -405,7 +405,7 @@ def test_every_control_is_reached_by_tab_and_shows_it(visit):
 
 def test_a_thousand_examples_load_quickly(browser, tmp_path, monkeypatch):
     """1000 examples by 8 contenders: only one example is in the page's tree at a time."""
-    monkeypatch.setattr(sections, "_chart", lambda *_: None)
+    monkeypatch.setattr(sections, "_chart", lambda *_, **__: None)
     made = samples.decoding(prompts=501, seeds=2)
     path = tmp_path / "large.html"
     path.write_text(report.page(made), encoding="utf-8")

@@ -279,9 +279,9 @@ def step_by_step(
     ``read``: what the pipeline gets in place of the model's logits (rows, vocab) of these rows. ``drawn``: told which
     tokens (rows,) were drawn in them. Both are for decoders whose law is no function of the logits and the text alone.
     ``within``: a context for the pass that takes in new token number so many, counted from 0. ``begin``: passes the
-    prompts in place of ``prefill``.
+    prompts in place of ``prefill``, as plain text.
     """
-    prompts = prepare(decoder, model, prompt, mask, limit, stop)
+    prompts = prepare(decoder, model, prompt, mask, limit, stop, structured=begin is None)
     pipeline.check(model.vocab_size)
     writer, streams, trace = Writer(len(prompt), limit, stop), Streams(generator, len(prompt)), Trace()
     started = time.perf_counter()

@@ -5,7 +5,6 @@ spread, and the mean of each quarter of the step. Its folder holds ``card.json``
 its weights, and ``value.safetensors``.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,23 +14,16 @@ from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d, binary_cross_entropy_with_logits, gelu, layer_norm, logsigmoid
 
-from trivium.core import files
-from trivium.core.errors import BrokenModel, NotFinite
 from trivium.core.nouns import Loss
 from trivium.core.protocols import LanguageModel, State, Tokenizer
-from trivium.core.provenance import provenance
 from trivium.data.pairs import Pairs
 from trivium.data.sentences import sentences
 from trivium.decoding._loop import checked_normaliser
-from trivium.models.fingerprint import fingerprint
+from trivium.models.trained import Module, TrainedFolder
 
-FORMAT = 1
-CARD, WEIGHTS = "card.json", "value.safetensors"
 QUARTERS, HIDDEN = 4, 64
 
 By = Literal["pairwise", "binary"]
@@ -160,10 +152,8 @@ def features(surprisals: Float[Tensor, " tokens"]) -> Float[Tensor, " features"]
 # --- the head ---------------------------------------------------------------------------------------------------
 
 
-class ValueHead(nn.Module):
+class ValueHead(Module):
     """States and surprisals of steps -> a score each, whose sigmoid is the value."""
-
-    offers: frozenset[str] = frozenset()
 
     def __init__(self, width: int, seed: int = 0) -> None:
         super().__init__()
@@ -172,14 +162,6 @@ class ValueHead(nn.Module):
             torch.manual_seed(seed)
             self.inner = nn.Linear(width + 3 + QUARTERS, HIDDEN)
             self.outer = nn.Linear(HIDDEN, 1)
-
-    @property
-    def device(self) -> torch.device:
-        return self.outer.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.outer.weight.dtype
 
     def forward(self, reading: Reading) -> Float[Tensor, " steps"]:
         pooled = layer_norm(reading.pooled.to(self.dtype), (self.width,))
@@ -206,43 +188,23 @@ def head_loss(head: ValueHead, model: LanguageModel, pairs: Pairs, by: By) -> Lo
 def save_head(
     head: ValueHead, folder: str | Path, model: LanguageModel, *, base: str, facts: Mapping[str, Any]
 ) -> None:
-    """Write tensors and card, the card last."""
-    folder = Path(folder)
-    named = {"name": base, "sha256": fingerprint(model), "width": model.width, "vocab_size": model.vocab_size}
-    card = {"format": FORMAT, "method": "decoding/cosmos", "base": named, **facts, "provenance": provenance()}
-    with files.written(folder / WEIGHTS) as part:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in head.named_parameters()}, part)
-    files.write(folder / CARD, json.dumps(card, indent=1) + "\n")
+    """Write a head that reads this model."""
+    _home(folder).write(head, model, base=base, **facts)
 
 
 def open_head(folder: str | Path, model: LanguageModel) -> ValueHead:
     """The head in a folder. Raises ValueError where it reads another model than this one, BrokenModel where the folder
     is damaged, and NotFinite for numbers that are none."""
-    folder = Path(folder)
-    way_out = "train one: trivium stories value --model MODEL --folder FOLDER"
-    try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
-    except FileNotFoundError as error:
-        raise BrokenModel(f"{error.filename or folder} is missing; {way_out}") from None
-    except (ValueError, SafetensorError) as error:
-        raise BrokenModel(f"{folder} is truncated or damaged ({error}); copy it anew, or {way_out}") from error
-    if not isinstance(card, dict) or (card.get("format"), card.get("method")) != (FORMAT, "decoding/cosmos"):
-        raise BrokenModel(f"{folder / CARD} is no value model of this version; {way_out}")
-    base, own = card["base"], fingerprint(model)
-    if base["sha256"] != own:
-        raise ValueError(
-            f"{folder} reads {base['name']} with weights {base['sha256'][:12]}, but the reference model has "
-            f"{own[:12]}; give that model as reference, or {way_out}"
-        )
-    head = ValueHead(model.width)
-    wanted = dict(head.named_parameters())
-    for name in wanted.keys() ^ tensors.keys():
-        raise BrokenModel(f"{folder / WEIGHTS} {'lacks' if name in wanted else 'has an unknown'} tensor {name!r}")
-    for name, parameter in wanted.items():
-        if tensors[name].shape != parameter.shape:
-            raise BrokenModel(f"{folder / WEIGHTS}: {name!r} is {tuple(tensors[name].shape)}; {way_out}")
-        if not tensors[name].isfinite().all():
-            raise NotFinite(f"{folder / WEIGHTS}: {name!r} holds NaN or infinity; its training diverged, {way_out}")
-        parameter.data.copy_(tensors[name])
-    return head.to(model.device).eval()
+    home = _home(folder)
+    home.check(home.card(), model)
+    return home.fill(ValueHead(model.width)).to(model.device).eval()
+
+
+def _home(folder: str | Path) -> TrainedFolder:
+    return TrainedFolder(
+        Path(folder),
+        method="decoding/cosmos",
+        what="value model",
+        command="trivium stories value",
+        weights="value.safetensors",
+    )

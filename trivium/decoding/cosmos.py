@@ -199,7 +199,7 @@ class Cosmos:
         self, model: LanguageModel, prompt: Tensor, limit: int, mask: Tensor | None, stop: Stop
     ) -> tuple[Prompts, "_Search"]:
         """Everything that can be checked before any work."""
-        prompts = prepare(self, model, prompt, mask, limit, stop)
+        prompts = prepare(self, model, prompt, mask, limit, stop, structured=False)
         if self.reasoning and self.tokenizer is None:
             raise ValueError("reasoning is written between two cues, so it needs the tokenizer: give tokenizer=...")
         if self.reasoning and not all(self.cues):
