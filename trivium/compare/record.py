@@ -75,6 +75,7 @@ def example_report() -> dict[str, Any]:
         "title": "Decoding on tiny",
         "kind": "decoding",
         "question": "Which decoding serves continuation best at 64 new_tokens?",
+        "once": False,
         "task": {"name": "continuation", "config": "continuation", "examples": 2},
         "system": {"name": "tiny", "config": "tiny", "fingerprint": "ab12"},
         "budget": {"unit": "new_tokens", "amount": 64.0, "tolerance": 0.02, "text": "64 new_tokens"},
