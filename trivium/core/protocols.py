@@ -354,6 +354,15 @@ class Accompanying(Protocol):
         ...
 
 
+@runtime_checkable
+class Sharing(Protocol):
+    """A draft session that drafts on the target's own state, by running some of its layers."""
+
+    def share(self, rows: Sequence[int], state: State) -> None:
+        """Before each proposal: the target's state of these rows, of all their tokens but the pending one."""
+        ...
+
+
 class Drafter(Protocol):
     """context -> token tree."""
 
