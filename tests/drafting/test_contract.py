@@ -6,7 +6,7 @@ import torch
 from tests.decoding.models import tiny
 from tests.families import VOCAB
 from trivium.core.method import find, names
-from trivium.core.protocols import Accompanying, Observing
+from trivium.core.protocols import Accompanying, Observing, Sharing
 from trivium.core.tree import TokenTree
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
@@ -19,20 +19,26 @@ PROMPT = torch.tensor([[1, 5, 6, 7, 5, 6, 7, 5, 6], [9, 9, 3, 4, 3, 4, 3, 4, 3]]
 def begin(name, seed=0):
     generator = torch.Generator().manual_seed(seed)
     session = find("drafting", name)().start(tiny(), generator=generator, logits=lambda logits, histories: logits)
-    return Shown(session, tiny()) if isinstance(session, Observing) else session
+    return Shown(session, tiny()) if isinstance(session, (Observing, Sharing)) else session
 
 
 class Shown:
-    """Does for one session what a decoder does: shows it the target's states of what was committed since."""
+    """Does for one session what a decoder does: shows it the target's states of what was committed since, or its
+    memory."""
 
     def __init__(self, session, model):
         self.session, self.model, self.told = session, model, {}
 
     @torch.no_grad()
     def propose(self, contexts, room):
+        if isinstance(self.session, Sharing):
+            width = max(map(len, contexts)) - 1
+            ids = torch.stack([torch.nn.functional.pad(one[:-1], (width + 1 - len(one), 0)) for one in contexts])
+            mask = torch.arange(width) > width - torch.tensor([len(one) for one in contexts])[:, None]
+            self.session.share(range(len(contexts)), self.model(ids, mask=mask, keep_state=True).state)
         for row, context in enumerate(contexts):
             fed, new = context[None, :-1], self.told.get(row, 0)
-            if new == fed.shape[1]:
+            if not isinstance(self.session, Observing) or new == fed.shape[1]:
                 continue
             hidden = self.model(fed).hidden[0]
             if isinstance(self.session, Accompanying):

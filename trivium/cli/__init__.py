@@ -21,7 +21,21 @@ from trivium.core.errors import (
 )
 
 OK, NO, BAD_INPUT, IN_THE_WAY, OVER_BUDGET, INTERRUPTED = 0, 1, 2, 3, 4, 130
-ORDER = ("demo", "list", "show", "compare", "report", "claim", "certify", "generate", "train", "draft", "decoder", "stories", "attribute")
+ORDER = (
+    "demo",
+    "list",
+    "show",
+    "compare",
+    "report",
+    "claim",
+    "certify",
+    "generate",
+    "train",
+    "draft",
+    "decoder",
+    "stories",
+    "attribute",
+)
 
 
 def commands() -> dict[str, str]:

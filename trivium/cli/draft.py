@@ -27,7 +27,7 @@ class Train:
     """
 
     drafter: Positional[str]
-    """A drafter written like a call: medusa, "medusa(heads=3)", hidden_transfer, chimera."""
+    """A drafter written like a call: medusa, "medusa(heads=3)", hidden_transfer, chimera, m2r2."""
     folder: Path
     """Where the drafter goes: card.json and draft.safetensors, and in work/ what an interrupted run goes on from."""
     model: str = "smollm2-135m"
@@ -46,7 +46,9 @@ class Train:
     def run(self) -> int:
         drafter = build("drafting", self.drafter)
         if not hasattr(drafter, "loss"):
-            raise ValueError(f"{card_of(drafter).name} has nothing to train; try medusa, hidden_transfer or chimera")
+            raise ValueError(
+                f"{card_of(drafter).name} has nothing to train; try medusa, hidden_transfer, chimera or m2r2"
+            )
         if drafter.folder is not None:
             raise ValueError(
                 f"a new drafter is trained, so leave folder={drafter.folder!r} away; --folder says where to"

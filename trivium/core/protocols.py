@@ -121,15 +121,7 @@ class LanguageModel(nn.Module, ABC):
         given = ids if ids is not None else embeds
         if given is None or (ids is not None and embeds is not None):
             raise ValueError("give either ids or embeds")
-        if given.shape[0] == 0 or given.shape[1] == 0:
-            raise ValueError(f"the input is empty: {tuple(given.shape)}; give at least one row of at least one token")
-        if ids is not None and not (torch.compiler.is_compiling() or ids.is_meta):
-            low, high = torch.aminmax(ids)
-            if low < 0 or high >= self.vocab_size:
-                bad = int(low) if low < 0 else int(high)
-                raise ValueError(
-                    f"token id {bad} is outside the vocabulary of {self.vocab_size} (0 to {self.vocab_size - 1})"
-                )
+        self._check_given(ids, given)
         slots = state.slots if state is not None else 0
         if self.max_positions is not None:
             longest = given.shape[1] + (int(state.next_position.max()) if state is not None else 0)
@@ -152,6 +144,17 @@ class LanguageModel(nn.Module, ABC):
                 keep_state=keep_state,
                 logits_to_keep=logits_to_keep,
             )
+
+    def _check_given(self, ids: Tensor | None, given: Tensor) -> None:
+        if given.shape[0] == 0 or given.shape[1] == 0:
+            raise ValueError(f"the input is empty: {tuple(given.shape)}; give at least one row of at least one token")
+        if ids is not None and not (torch.compiler.is_compiling() or ids.is_meta):
+            low, high = torch.aminmax(ids)
+            if low < 0 or high >= self.vocab_size:
+                bad = int(low) if low < 0 else int(high)
+                raise ValueError(
+                    f"token id {bad} is outside the vocabulary of {self.vocab_size} (0 to {self.vocab_size - 1})"
+                )
 
     @abstractmethod
     def run(
@@ -177,6 +180,77 @@ class LanguageModel(nn.Module, ABC):
     ) -> Tensor:
         """Run layers ``start`` to ``stop`` (excluded) on the residual stream (batch, time, width). Needs 'layers'."""
         raise NotOffered("this model cannot run a range of its layers")
+
+    def go_on(
+        self,
+        start: int,
+        stop: int,
+        *,
+        ids: Tensor | None = None,
+        hidden: Tensor | None = None,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        kept: Tensor | None = None,
+        state: State | None = None,
+        storing: bool = False,
+    ) -> tuple[Tensor, State]:
+        """Layers ``start`` to ``stop`` (excluded) of a pass that goes on from a state: the residual stream above them
+        (batch, time, width), and the state with what they remember.
+
+        ids (batch, time) to begin below layer 0, or the stream ``hidden`` (batch, time, width). mask and positions as
+        in a whole pass. Where these layers lack the last columns of the state, since other layers alone were run on
+        them, they take in exactly these columns (and the mask may be left out); else the columns are new ones, which
+        all other layers then lack. kept (batch, time) bool: new columns that the state shall remember; those behind the
+        last of them are dropped. storing: the layers only take in keys and values of the stream, which passes by them
+        unchanged.
+
+        Each stretch is metered as a call and its columns as positions, besides the operations that it really makes.
+        Needs 'layers' and 'gather'.
+        """
+        for word in ("layers", "gather"):
+            if word not in self.offers:
+                raise NotOffered(f"this model cannot go on from a state with some of its layers: it lacks {word!r}")
+        given = ids if ids is not None else hidden
+        if given is None or (ids is not None and hidden is not None):
+            raise ValueError("give either ids or hidden")
+        if not 0 <= start < stop <= self.depth or (ids is not None and start > 0):
+            raise ValueError(
+                f"layers {start} to {stop} are no range of the {self.depth} layers of this model that begins with "
+                f"{'ids' if ids is not None else 'a stream'}"
+            )
+        self._check_given(ids, given)
+        batch, time = given.shape[:2]
+        slots = state.slots if state is not None else 0
+        shapes = (start, stop, ids is None, batch, time, slots > 0, mask is None or mask.ndim, storing)
+        key = (self.serial, "go_on", *shapes, torch.is_grad_enabled(), self.skipped)
+        with meter.measured(key, length=slots, calls=1, evaluations=batch, positions=batch * time):
+            return self.run_layers(
+                start,
+                stop,
+                ids=ids,
+                hidden=hidden,
+                mask=mask,
+                positions=positions,
+                kept=kept,
+                state=state,
+                storing=storing,
+            )
+
+    def run_layers(
+        self,
+        start: int,
+        stop: int,
+        *,
+        ids: Tensor | None,
+        hidden: Tensor | None,
+        mask: Tensor | None,
+        positions: Tensor | None,
+        kept: Tensor | None,
+        state: State | None,
+        storing: bool,
+    ) -> tuple[Tensor, State]:
+        """What ``go_on`` does, on checked input."""
+        raise NotOffered("this model cannot go on from a state with some of its layers")
 
     @contextmanager
     def skipping(self, layers: Iterable[int]) -> Iterator[None]:
@@ -313,6 +387,15 @@ class Accompanying(Protocol):
     def accompany(self, rows: Sequence[int], trees: Sequence[TokenTree], state: State) -> LMOutput:
         """The pass over the trees of these rows, in place of the decoder's own. Logits and hidden are those of the
         trees' nodes; the state may hold further slots behind them, which the decoder drops. Needs 'gather'."""
+        ...
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """A draft session that drafts on the target's own state, by running some of its layers."""
+
+    def share(self, rows: Sequence[int], state: State) -> None:
+        """Before each proposal: the target's state of these rows, of all their tokens but the pending one."""
         ...
 
 

@@ -21,7 +21,6 @@ Caveats
 """
 
 from dataclasses import dataclass, field
-from math import floor
 
 import torch
 from torch import Tensor
@@ -32,6 +31,7 @@ from trivium.core.protocols import LanguageModel
 from trivium.decoding._loop import prepare, step_by_step
 from trivium.decoding._sampler import Sampler
 from trivium.decoding.greedy import Greedy
+from trivium.models.depths import FallingDepth
 
 
 @method(title="SkipDecode", source="arXiv:2307.02628", year=2023, needs=["causal", "state", "layers", "sites"])
@@ -51,30 +51,21 @@ class SkipDecode:
     """How a token is drawn: greedy, sampling, top_k, top_p or min_p."""
 
     def __post_init__(self) -> None:
-        if self.warm < 1:
-            raise ValueError(f"warm must be at least 1 layer, got {self.warm}")
-        if self.length < 1:
-            raise ValueError(f"length must be at least 1 token, got {self.length}")
-        for name in ("most", "least"):
-            value = getattr(self, name)
-            if value is not None and value <= self.warm:
-                raise ValueError(f"{name} must be more than the {self.warm} warm layers, got {value}")
-        if self.most is not None and self.least is not None and self.least > self.most:
-            raise ValueError(f"least must be at most the {self.most} layers of most, got {self.least}")
+        _ = self.falling  # checks
         if not isinstance(self.of, Sampler):
             raise TypeError(f"'of' must draw each token from one distribution, got {card_of(self.of).name}")
 
+    @property
+    def falling(self) -> FallingDepth:
+        return FallingDepth(self.most, self.least, self.warm, self.length)
+
     def depth(self, t: int, layers: int) -> int:
         """E(t): how many of the model's layers new token t runs."""
-        most = layers if self.most is None else self.most
-        least = min(most, max(self.warm + 1, round(layers / 3))) if self.least is None else self.least
-        if t >= self.length - 1:
-            return least
-        return floor(most - (most - least) * t / (self.length - 1) + 0.5)
+        return self.falling.at(t, layers)
 
     def skipped(self, t: int, layers: int) -> range:
         """The layers that new token t passes by."""
-        return range(min(self.warm, layers), max(layers - (self.depth(t, layers) - self.warm), self.warm))
+        return self.falling.skipped(t, layers)
 
     def __call__(
         self,
@@ -87,7 +78,7 @@ class SkipDecode:
         stop: Stop = Stop(),
     ) -> Generation:
         prepare(self, model, prompt, mask, limit, stop)
-        self._check(model.depth)
+        self.falling.check(model.depth)
         made = step_by_step(
             self,
             model,
@@ -108,7 +99,7 @@ class SkipDecode:
     def law(self, model: LanguageModel, ids: Tensor, prompt: int) -> Tensor:
         """(batch, time, vocab): the logits that this decoder has after each token, by one pass over whole texts of
         which the first ``prompt`` columns were given. No state: layer after layer, each token runs it or not."""
-        self._check(model.depth)
+        self.falling.check(model.depth)
         time = ids.shape[1]
         passes = [set(self.skipped(at - prompt, model.depth)) if at >= prompt else set() for at in range(time)]
         with model.capture("blocks.0.in") as seen:
@@ -118,9 +109,3 @@ class SkipDecode:
             runs = torch.tensor([layer not in skipped for skipped in passes], device=hidden.device)
             hidden = torch.where(runs[:, None], model.layers(layer, layer + 1, hidden), hidden)
         return model.read_out(hidden)
-
-    def _check(self, layers: int) -> None:
-        for name in ("most", "least"):
-            value = getattr(self, name)
-            if value is not None and value > layers:
-                raise ValueError(f"{name} must be at most the {layers} layers of this model, got {value}")

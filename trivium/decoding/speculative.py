@@ -30,7 +30,16 @@ from torch import Tensor
 from trivium.core.capabilities import require_offers
 from trivium.core.method import card_of, find, method
 from trivium.core.nouns import Generation, Stop, Trace
-from trivium.core.protocols import Accompanying, Drafter, DraftSession, LanguageModel, Observing, Reading, State
+from trivium.core.protocols import (
+    Accompanying,
+    Drafter,
+    DraftSession,
+    LanguageModel,
+    Observing,
+    Reading,
+    Sharing,
+    State,
+)
 from trivium.core.tree import TokenTree
 from trivium.decoding._loop import Clock, Prompts, Streams, Writer, checked_normaliser, prefill, prepare
 from trivium.decoding._pipeline import Pipeline
@@ -135,6 +144,7 @@ class _Run:
         observing = session if isinstance(session, Observing) else None
         accompanying = session if isinstance(session, Accompanying) else None
         reading = session if isinstance(session, Reading) else None
+        sharing = session if isinstance(session, Sharing) else None
         clock.lap("draft")
         out = prefill(self.model, self.prompts, whole=observing is not None and observing.reads_prompt)
         state = out.state
@@ -153,6 +163,8 @@ class _Run:
             live = set(self.writer.live)
             room = [self.writer.room(row) - 1 if row in live else 0 for row in range(len(self.lengths))]
             passes, positions = _fed(session)
+            if sharing is not None:
+                sharing.share(self.fed, state)
             proposed = session.propose([self.context(row) for row in range(len(self.lengths))], room)
             trees = [_within(proposed[row], room[row]) for row in self.fed]
             self._check(trees)

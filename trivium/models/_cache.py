@@ -6,23 +6,31 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from trivium.models.state import Buffers
+from trivium.models.state import Buffers, Stored
 
 
 class Writer(Cache):
     """Writes new keys and values behind the first ``slots`` columns and shows the model all columns so far.
 
-    Where gradients flow, nothing is written in place: the columns are joined into new tensors.
+    Where gradients flow, nothing is written in place: the columns are joined into new tensors. With ``storing`` each
+    layer is left by ``Stored`` once it has written.
     """
 
-    def __init__(self, buffers: Buffers, slots: int) -> None:
+    def __init__(self, buffers: Buffers, slots: int, *, storing: bool = False) -> None:
         super().__init__(layers=[])
         self.buffers = buffers
         self.slots = slots
+        self.storing = storing
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
+        columns = self._written(key_states, value_states, layer_idx)
+        if self.storing:
+            raise Stored
+        return columns
+
+    def _written(self, key_states: Tensor, value_states: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
         buffers, start, new = self.buffers, self.slots, key_states.shape[2]
         buffers.check(layer_idx, start)
         key_states, value_states = buffers.shifted(layer_idx, key_states, value_states)

@@ -8,8 +8,8 @@ why.
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ from trivium.models._recurrent import recur
 from trivium.models._selfcheck import examine
 from trivium.models._upcast import Upcast
 from trivium.models.sites import Site, Sited
-from trivium.models.state import Buffers, KeyValueState, capacity_for
+from trivium.models.state import Buffers, KeyValueState, Stored, Stretch, capacity_for
 
 log = logging.getLogger(__name__)
 
@@ -309,6 +309,53 @@ class HuggingFaceModel(Sited, LanguageModel):
             self.parts.base(**arguments)
         return reached[0]
 
+    def run_layers(
+        self,
+        start: int,
+        stop: int,
+        *,
+        ids: Tensor | None,
+        hidden: Tensor | None,
+        mask: Tensor | None,
+        positions: Tensor | None,
+        kept: Tensor | None,
+        state: State | None,
+        storing: bool,
+    ) -> tuple[Tensor, State]:
+        given = ids if ids is not None else hidden
+        assert given is not None
+        batch, time = given.shape[:2]
+        skipped = self.skipped & set(range(start, stop))
+        part = Stretch.of(state, set(range(start, stop)) - skipped, self.depth, time)
+        before, mask = part.before, part.mask(mask)
+        check_shapes(given, mask, positions, None, before)
+        part.check_kept(kept, batch, time)
+        self.rows = batch
+        mask = self.needed(mask)
+        where = self.positions(given, mask, None, before) if positions is None else positions
+        arguments = self.arguments(given, mask, None, before, where, explicit=positions is not None)
+        arguments |= {"past_key_values": Writer(part.buffers, part.slots, storing=storing), "use_cache": True}
+        if ids is None:
+            arguments["inputs_embeds"] = given.new_zeros(batch, time, self.width)
+        elif self.watched:
+            arguments["inputs_embeds"] = self.parts.embed_tap(self.embed(ids))
+        else:
+            arguments["input_ids"] = ids
+        passed_over = [self.parts.blocks[layer] for layer in skipped]
+        leaving = [self.parts.blocks[layer] for layer in range(start, stop) if storing and layer not in skipped]
+        with (
+            self.upcast.over(batch * time),
+            self._only(start, stop, hidden) as reached,
+            bypassed(passed_over),
+            left_early(leaving),
+        ):
+            self.parts.base(**arguments)
+        if (whole := part.whole) is not None:
+            return reached[0], KeyValueState(part.buffers, batch, whole.slots, whole.visible, whole.positions)
+        real = mask if kept is None else kept
+        after = self.after(part.buffers, given, real, before, where, explicit=positions is not None)
+        return reached[0], after if kept is None else after.cut(after.seen())
+
     def read_out(self, hidden: Tensor) -> Tensor:
         if "layers" in self.refused:
             raise NotOffered(f"this model cannot read out the middle of its layers: {self.refused['layers']}")
@@ -317,13 +364,14 @@ class HuggingFaceModel(Sited, LanguageModel):
         return self.parts.head(self.parts.norm(hidden))
 
     @contextmanager
-    def _only(self, start: int, stop: int, hidden: Tensor) -> Iterator[list[Tensor]]:
+    def _only(self, start: int, stop: int, hidden: Tensor | None) -> Iterator[list[Tensor]]:
         """Within the block the blocks outside the range pass on what they are given, and the first inside it reads
-        ``hidden``; what the last one gives is stored. So the model's own code prepares masks and positions."""
+        ``hidden`` where there is one; what the last one gives is stored. So the model's own code prepares masks and
+        positions."""
         reached: list[Tensor] = []
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return (hidden, *args[1:]), kwargs
+            return (hidden, *args[1:]) if hidden is not None else args, kwargs
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
             reached.append(output if isinstance(output, Tensor) else output[0])
@@ -347,6 +395,29 @@ def bypassed(blocks: Sequence[nn.Module]) -> Iterator[None]:
     """Within the block these modules give back the hidden states that they are given."""
     for block in blocks:
         block.forward = lambda hidden, *args, **kwargs: hidden
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+@contextmanager
+def left_early(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Within the block these modules give back the hidden states that they are given, once their keys are stored."""
+
+    def leaving(block: nn.Module) -> Callable[..., Tensor]:
+        whole = block.forward
+
+        def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            with suppress(Stored):
+                whole(hidden, *args, **kwargs)
+            return hidden
+
+        return forward
+
+    for block in blocks:
+        block.forward = leaving(block)
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ architectures with one seed share the initial values of tensors that agree in na
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
@@ -28,7 +29,7 @@ from trivium.core import seeds
 from trivium.core.errors import NotOffered
 from trivium.core.protocols import LanguageModel, LMOutput, State
 from trivium.models.sites import Site, Sited
-from trivium.models.state import Buffers, KeyValueState, capacity_for
+from trivium.models.state import Buffers, KeyValueState, Stored, Stretch, capacity_for
 from trivium.nn.linear_attention import document_numbers
 
 Role = Literal["in", "out", "embed", "zero", "one", "own"]
@@ -101,13 +102,15 @@ def seen_after(seen: Tensor | None, real: Tensor | None, slots: int, time: int) 
 class TokenMemory:
     """One layer's keys and values during one pass: those of earlier columns, and room for the new ones."""
 
-    def __init__(self, buffers: Buffers, layer: int, slots: int) -> None:
+    def __init__(self, buffers: Buffers, layer: int, slots: int, *, storing: bool = False) -> None:
         self.buffers = buffers
         self.layer = layer
         self.slots = slots
+        self.storing = storing
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Take in (batch, groups, time, width) each; give back all columns so far."""
+        """Take in (batch, groups, time, width) each; give back all columns so far. Raises Stored if nothing else of the
+        layer is wanted."""
         self.buffers.check(self.layer, self.slots)
         keys, values = self.buffers.shifted(self.layer, keys, values)
         if self.layer not in self.buffers.keys:
@@ -121,6 +124,8 @@ class TokenMemory:
             else:
                 old[:, :, self.slots : stop] = new
             whole.append(store[self.layer][:, :, :stop])
+        if self.storing:
+            raise Stored
         if self.slots == 0 and not (whole[0].requires_grad or whole[1].requires_grad):
             return keys, values
         return whole[0], whole[1]  # with gradients, what is stored is what is attended to
@@ -375,6 +380,40 @@ class Skeleton(Sited, LanguageModel):
             ctx.layer = layer
             hidden, _ = self.blocks[layer](hidden, ctx)
         return hidden
+
+    def run_layers(
+        self,
+        start: int,
+        stop: int,
+        *,
+        ids: Tensor | None,
+        hidden: Tensor | None,
+        mask: Tensor | None,
+        positions: Tensor | None,
+        kept: Tensor | None,
+        state: State | None,
+        storing: bool,
+    ) -> tuple[Tensor, State]:
+        stream = self.embedding(ids) if hidden is None else hidden
+        batch, time = stream.shape[:2]
+        run = [layer for layer in range(start, stop) if layer not in self.skipped]
+        part = Stretch.of(state, run, self.depth, time)
+        part.check_kept(kept, batch, time)
+        ctx = self._context(ids, stream, part.mask(mask), positions, None, part.before)
+        if self.position is not None:  # above layer 0 for the table that it publishes only
+            placed = self.position(stream, ctx)
+            stream = placed if hidden is None else stream
+        for layer in run:
+            ctx.layer = layer
+            memory = TokenMemory(part.buffers, layer, part.slots, storing=storing)
+            with suppress(Stored):
+                stream, _ = self.blocks[layer](stream, ctx, memory)
+        if (whole := part.whole) is not None:
+            return stream, KeyValueState(part.buffers, batch, whole.slots, whole.visible, whole.positions)
+        real = ctx.real if kept is None else kept
+        seen = None if ctx.seen is None and real is None else seen_after(ctx.seen, real, part.slots, time)
+        after = KeyValueState(part.buffers, batch, part.slots + time, seen)
+        return stream, after if kept is None else after.cut(after.seen())
 
     def read_out(self, hidden: Tensor) -> Tensor:
         return self.head(self.norm(hidden))

@@ -3,6 +3,7 @@
 import copy
 import weakref
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -54,6 +55,12 @@ class Buffers:
                 f"{start}; skip it from there on, or truncate the state to before that pass"
             )
         self.holes.pop(layer, None)
+
+    def twin(self) -> "Buffers":
+        """The same columns with holes of its own. Handles of both know of each other."""
+        new = Buffers(self.capacity)
+        new.keys, new.values, new.holes, new.live = dict(self.keys), dict(self.values), dict(self.holes), self.live
+        return new
 
     def allocate(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Room for a layer whose keys and values look like these."""
@@ -241,19 +248,29 @@ class KeyValueState(State):
     def _handle(self, slots: int, visible: Tensor | None, positions: Tensor | None) -> Self:
         return type(self)(self.buffers, self._batch, slots, visible, positions)
 
-    def _shrunk(self, visible: Tensor) -> Self:
-        """A handle that sees less: trailing columns that no row sees are cut, much waste in between is squeezed out."""
+    def before(self, column: int) -> Self:
+        """The columns before this one."""
+        first = lambda x: None if x is None else x[:, :column]  # noqa: E731
+        visible = first(self.visible)
+        return self._handle(column, None if visible is None or visible.all() else visible, first(self.positions))
+
+    def cut(self, visible: Tensor) -> Self:
+        """A handle that sees these of its columns (batch, slots) only, without those behind the last one seen."""
         used = visible.any(0).nonzero()
         slots = int(used[-1, 0]) + 1 if used.numel() else 0
         visible = visible[:, :slots]
         positions = None if self.positions is None else self.positions[:, :slots]
         if positions is not None and ((positions == (visible.cumsum(1) - 1)) | ~visible).all():
             positions = None
-        if visible.all():
-            return self._handle(slots, None, positions)
+        return self._handle(slots, None if visible.all() else visible, positions)
+
+    def _shrunk(self, visible: Tensor) -> Self:
+        """The same, much waste in between squeezed out."""
+        shorter = self.cut(visible)
+        slots, visible, positions = shorter._slots, shorter.seen(), shorter.positions
         longest = int(visible.sum(1).max())
         if slots - longest < max(WASTE, slots // 4):
-            return self._handle(slots, visible, positions)
+            return shorter
         # Stable order, visible ones first: each row left-aligned.
         columns = visible.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
         buffers = self.buffers.copied(longest, capacity_for(longest), columns=columns)
@@ -268,6 +285,71 @@ class KeyValueState(State):
         if not shared and need <= self.buffers.capacity and self.buffers.capacity % least == 0:
             return self.buffers
         return self.buffers.copied(self._slots, capacity_for(need, least))
+
+
+class Stored(Exception):
+    """Raised where a layer's keys and values are stored, if nothing else is wanted of the layer."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Where a pass of some layers writes. ``before``: the state before its columns; ``whole``: the state that has these
+    columns already, for other layers; None where they are new."""
+
+    buffers: Buffers
+    before: KeyValueState | None = None
+    whole: KeyValueState | None = None
+
+    @classmethod
+    def of(cls, state: State | None, layers: Iterable[int], depth: int, new: int) -> Self:
+        """For these layers and so many columns: the last ones of the state where the layers lack them, else new ones,
+        which the other layers then lack.
+
+        Raises ValueError where the layers lack different columns or another number, TypeError for a foreign state.
+        """
+        run = frozenset(layers)
+        others = frozenset(range(depth)) - run
+        if state is None:
+            buffers = Buffers(capacity_for(new))
+            buffers.skip(others, 0)
+            return cls(buffers)
+        if not isinstance(state, KeyValueState):
+            raise TypeError(f"layers go on from a KeyValueState, not from a {type(state).__name__}")
+        slots, holes = state.slots, state.buffers.holes
+        ends = {min(holes.get(layer, slots), slots) for layer in run} or {slots}
+        if len(ends) > 1:
+            raise ValueError(
+                f"layers {min(run)} to {max(run) + 1} lack different columns of this state: they reach to "
+                f"{', '.join(map(str, sorted(ends)))} of {slots}; run those that lack the same ones together"
+            )
+        end = ends.pop()
+        if end == slots:
+            buffers = state.room(new)
+            buffers.skip(others, slots)
+            return cls(buffers, state)
+        if new != slots - end:
+            raise ValueError(
+                f"these layers lack the last {slots - end} columns of the state, so give as many, not {new}"
+            )
+        taken = any(other.slots > end for other in state.buffers.live if other is not state)
+        buffers = state.buffers.copied(slots, state.buffers.capacity) if taken else state.buffers.twin()
+        return cls(buffers, state.before(end), state)
+
+    @property
+    def slots(self) -> int:
+        """Columns before those of the pass."""
+        return 0 if self.before is None else self.before.slots
+
+    def mask(self, given: Tensor | None) -> Tensor | None:
+        """The mask of the pass: the given one, or which columns of the whole state are tokens."""
+        if given is None and self.whole is not None and self.whole.visible is not None:
+            return self.whole.visible[:, self.slots :]
+        return given
+
+    def check_kept(self, kept: Tensor | None, batch: int, new: int) -> None:
+        """Raise ValueError where columns to keep are named, but are not new or not named rightly."""
+        if kept is not None and (self.whole is not None or kept.shape != (batch, new) or kept.dtype != torch.bool):
+            raise ValueError(f"kept says which new columns are remembered, as bool ({batch}, {new})")
 
 
 class RecurrentState(State):
