@@ -3,8 +3,8 @@
 Source
     The layers: Del Corro, Del Giorno, Agarwal, Yu, Awadallah, Mukherjee 2023, "SkipDecode: Autoregressive Skip Decoding
     with Batching and Caching for Efficient LLM Inference", arXiv:2307.02628, section 3. A target that drafts with
-    skipped layers: Zhang et al. 2023, "Draft & Verify: Lossless Large Language Model
-    Acceleration via Self-Speculative Decoding", arXiv:2309.08168 (from memory).
+    skipped layers: Zhang et al. 2023, "Draft & Verify: Lossless Large Language Model Acceleration via Self-Speculative
+    Decoding", arXiv:2309.08168 (from memory).
 Equation
     E(t) = round(most - (most - least) t / (fall - 1)) for new token t = 0 .. fall - 1, then least
     a draft at t runs the layers  {0 .. warm - 1}  and  {L - (E(t) - warm) .. L - 1};  verification runs all
