@@ -35,8 +35,9 @@ from trivium.core import seeds
 from trivium.core.method import method
 from trivium.core.nouns import Loss
 from trivium.core.protocols import LanguageModel, LMOutput, State
-from trivium.core.tree import Draw, TokenTree
+from trivium.core.tree import TokenTree
 from trivium.data.lessons import Lesson
+from trivium.drafting._own import Chaining, Logits, check_drafts
 from trivium.drafting._shape import Shape
 from trivium.drafting._trained import Trained, rank
 from trivium.models.trained import Module
@@ -44,8 +45,6 @@ from trivium.models.unembedding import read_off, unembedding
 
 ROWS, PLACES = 4, 32
 """Texts, and positions of each, that one step of training looks at."""
-
-Logits = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
 
 @method(
@@ -74,14 +73,11 @@ class M2R2(Trained):
     module_fields = ("layers", "rank")
 
     def __post_init__(self) -> None:
-        if self.length < 1:
-            raise ValueError(f"length must be at least 1 drafted token, got {self.length}")
+        check_drafts(self.length, self.draws)
         if self.layers is not None and self.layers < 1:
             raise ValueError(f"layers must be at least 1, got {self.layers}; the stream needs one to run through")
         if self.rank < 1:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
-        if self.draws not in ("deterministic", "independent"):
-            raise ValueError(f"draws must be 'deterministic' or 'independent', got {self.draws!r}")
 
     @property
     def depth(self) -> int:
@@ -205,86 +201,35 @@ class Adapters(Module):
         return edits | {f"blocks.{layer}.out": leaving(layer) for layer in range(self.layers)}
 
 
-class Accelerated:
-    """One batch: between a proposal and its verification, the state with the drafts in its lower layers only."""
+class Accelerated(Chaining):
+    """One batch: between a proposal and its verification, the state has the drafts in its lower layers only."""
+
+    name, keeps = "m2r2", True
 
     def __init__(
         self, settings: M2R2, module: Adapters, model: LanguageModel, generator: torch.Generator, logits: Logits
     ) -> None:
-        self.module, self.model, self.generator, self.logits = module, model, generator, logits
-        self.length = settings.length
-        self.draws: Draw = settings.draws
-        self.base: int | None = None  # of the streams of random numbers, one for each row
-        self.streams: dict[int, torch.Generator] = {}
-        self.rows: list[int] = []
-        self.state: State | None = None
+        super().__init__(settings.length, settings.draws, model, generator, logits)
+        self.module = module
         self.slow: list[Tensor] = []  # h_k (rows, 1, width) of the pending tokens, of the first drafts, ...
-        self.trees: dict[int, TokenTree] = {}
-        self.positions = 0
 
-    def share(self, rows: Sequence[int], state: State) -> None:
-        self.rows, self.state, self.slow = list(rows), state, []
-
-    def propose(self, contexts: Sequence[Tensor], room: Sequence[int]) -> list[TokenTree]:
-        trees = [TokenTree.chain(int(context[-1])) for context in contexts]
-        limits = [min(self.length, room[row]) for row in self.rows]
-        if max((min(self.length, most) for most in room), default=0) > 0 and self.state is None:
-            raise ValueError(
-                "m2r2 drafts on the target's state, and was shown none; the decoder must call 'share' before each "
-                "proposal, as speculative does"
-            )
-        if max(limits, default=0) > 0:
-            for row, (tokens, probs) in zip(self.rows, self._drafted(contexts, limits), strict=True):
-                drawn = torch.stack(probs) if probs else None
-                trees[row] = TokenTree.chain(int(contexts[row][-1]), tokens, draws=self.draws, probs=drawn)
-        self.trees = {row: trees[row] for row in self.rows}
-        return trees
-
-    @torch.no_grad()
-    def _drafted(self, contexts: Sequence[Tensor], limits: Sequence[int]) -> list[tuple[list[int], list[Tensor]]]:
-        """Per row its drafts, and what each was drawn from where that was chance. A row with fewer drafts than others
-        has its last one fed and then rests."""
-        found: list[tuple[list[int], list[Tensor]]] = [([], []) for _ in self.rows]
-        tokens = torch.tensor([int(contexts[row][-1]) for row in self.rows])
-        reach = torch.tensor(limits)
-        own = torch.eye(2, dtype=torch.bool, device=self.model.device)  # neither of the two columns sees the other
+    def feed(self, step: int, tokens: Tensor, real: Tensor, on: Sequence[int]) -> Tensor:
+        """Two columns at one place, a slow and an accelerated one, neither of which sees the other."""
+        assert self.state is not None
+        device, rows = self.model.device, len(tokens)
+        own = torch.eye(2, dtype=torch.bool, device=device).expand(rows, -1, -1)
         with self.model.edit(self.module.along(1)):
-            for step in range(max(limits)):
-                assert self.state is not None
-                past = own.new_ones(len(self.rows), 2, self.state.slots)
-                real = (reach >= step)[:, None]
-                hidden, self.state = self.model.go_on(
-                    0,
-                    self.module.layers,
-                    ids=tokens[:, None].expand(-1, 2).to(own.device),
-                    mask=torch.cat([past, own.expand(len(self.rows), -1, -1)], 2)[:, None],
-                    positions=self.state.lengths[:, None].expand(-1, 2).to(own.device),
-                    kept=torch.cat([real, torch.zeros_like(real)], 1).to(own.device),
-                    state=self.state,
-                )
-                self.slow.append(hidden[:, :1])
-                on = [at for at, limit in enumerate(limits) if limit > step]
-                self.positions += len(on)
-                logits = self.model.read_out(hidden[on, 1:])[:, 0]
-                texts = [
-                    torch.cat([contexts[self.rows[at]], torch.tensor(found[at][0], dtype=torch.int64)]) for at in on
-                ]
-                for at, law in zip(on, self.logits(logits, texts), strict=True):
-                    token = int(law.argmax())
-                    if self.draws == "independent":
-                        found[at][1].append(law.softmax(-1))
-                        drawn = found[at][1][-1].double().cpu()
-                        token = int(torch.multinomial(drawn, 1, generator=self._stream(self.rows[at])))
-                    found[at][0].append(token)
-                    tokens[at] = token
-        return found
-
-    def _stream(self, row: int) -> torch.Generator:
-        if self.base is None:
-            self.base = int(torch.randint(2**62, (), generator=self.generator, device=self.generator.device))
-        if row not in self.streams:
-            self.streams[row] = seeds.generator(self.base, "draft", row)
-        return self.streams[row]
+            hidden, self.state = self.model.go_on(
+                0,
+                self.module.layers,
+                ids=tokens[:, None].expand(-1, 2).to(device),
+                mask=torch.cat([own.new_ones(rows, 2, self.state.slots), own], 2)[:, None],
+                positions=self.state.lengths[:, None].expand(-1, 2).to(device),
+                kept=torch.stack([real, torch.zeros_like(real)], 1).to(device),
+                state=self.state,
+            )
+        self.slow = [*self.slow[:step], hidden[:, :1]]
+        return self.model.read_out(hidden[on, 1:])[:, 0]
 
     def accompany(self, rows: Sequence[int], trees: Sequence[TokenTree], state: State) -> LMOutput:
         """The upper layers on what the lower ones have seen while drafting, the last draft's lower ones before."""
@@ -302,7 +247,6 @@ class Accelerated:
         mask = None if longest.all() else longest
         hidden, drafted = self.model.go_on(0, self.module.layers, ids=last, mask=mask, state=drafted)
         lower = torch.cat([*self.slow, hidden], 1)
-        self.slow = []
         top, whole = self.model.go_on(self.module.layers, self.model.depth, hidden=lower, state=drafted)
         with self.model.capture("final.norm") as read:
             logits = self.model.read_out(top)
