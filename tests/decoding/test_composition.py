@@ -5,6 +5,7 @@ or the pair is refused, with the reason, before any work.
 """
 
 import copy
+import math
 import time
 from dataclasses import fields, replace
 from functools import cache
@@ -245,7 +246,18 @@ def test_logits_of_the_target_that_are_not_finite_are_named(name, monkeypatch):
         return out if len(passes) < 3 else LMOutput(out.logits * float("nan"), out.hidden, out.state)
 
     monkeypatch.setattr(model, "run", poisoned)
-    with pytest.raises(NotFinite, match=r"after \d+ tokens of row 0"):
+    said = r"after \d+ tokens of row 0"
+    if name == "skip_decode":
+        said = "guesses of skip_decode are not finite"  # the target is the draft too, and guesses first
+    if name == "m2r2":  # its verification is no whole pass
+        stretch = model.go_on
+
+        def upper(start, *arguments, **words):
+            hidden, state = stretch(start, *arguments, **words)
+            return (hidden if start == 0 else hidden * math.nan), state
+
+        monkeypatch.setattr(model, "go_on", upper)
+    with pytest.raises(NotFinite, match=said):
         run(Speculative(drafter(name)), model)
 
 

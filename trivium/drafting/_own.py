@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trivium.core import seeds
+from trivium.core.errors import NotFinite
 from trivium.core.protocols import LanguageModel, State
 from trivium.core.tree import Draw, TokenTree
 
@@ -36,7 +37,7 @@ class Chaining(ABC):
         self.trees: dict[int, TokenTree] = {}
         self.begun: list[int] = []  # lengths of the rows at the first proposal
         self.past = 0  # new tokens of the longest row before its pending one
-        self.positions = 0
+        self.passes = self.positions = 0  # through a part of the target, and tokens that were drafted from
 
     @abstractmethod
     def feed(self, step: int, tokens: Tensor, real: Tensor, on: Sequence[int]) -> Tensor:
@@ -74,7 +75,9 @@ class Chaining(ABC):
         for step in range(max(limits)):
             on = [at for at, limit in enumerate(limits) if limit > step]
             logits = self.feed(step, tokens, reach >= step, on)
-            self.positions += len(on)
+            self.passes, self.positions = self.passes + 1, self.positions + len(on)
+            if not logits.amax(-1).isfinite().all():  # NaN counts as the largest
+                raise NotFinite(f"the guesses of {self.name} are not finite; use a wider dtype, or train it again")
             texts = [torch.cat([contexts[self.rows[at]], torch.tensor(found[at][0], dtype=torch.int64)]) for at in on]
             for at, law in zip(on, self.logits(logits, texts), strict=True):
                 tokens[at] = int(law.argmax())

@@ -224,7 +224,7 @@ class Accelerated(Chaining):
                 self.module.layers,
                 ids=tokens[:, None].expand(-1, 2).to(device),
                 mask=torch.cat([own.new_ones(rows, 2, self.state.slots), own], 2)[:, None],
-                positions=self.state.lengths[:, None].expand(-1, 2).to(device),
+                positions=self.state.next_position[:, None].expand(-1, 2).to(device),
                 kept=torch.stack([real, torch.zeros_like(real)], 1).to(device),
                 state=self.state,
             )
@@ -246,6 +246,7 @@ class Accelerated(Chaining):
         longest = (sizes == sizes.max())[:, None].to(device)
         mask = None if longest.all() else longest
         hidden, drafted = self.model.go_on(0, self.module.layers, ids=last, mask=mask, state=drafted)
+        self.passes += 1
         lower = torch.cat([*self.slow, hidden], 1)
         top, whole = self.model.go_on(self.module.layers, self.model.depth, hidden=lower, state=drafted)
         with self.model.capture("final.norm") as read:
