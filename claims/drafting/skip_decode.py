@@ -21,8 +21,8 @@ def run(bar: Bar) -> ClaimResult:
 
 
 claim = Claim(
-    statement="Of one number of layers of a model that was not trained for it, the first and the last draft better than "
-    "the first alone.",
+    statement="Of one number of layers of a model that was not trained for it, the first and the last draft better "
+    "than the first alone.",
     paper="Del Corro et al. 2023 skip layers in the middle; no figure of it as a drafter. Zhang et al. 2023 (from "
     "memory) draft with skipped layers of LLaMA-2 and are up to 2 times faster.",
     rule="Tokens per pass, greedy, 4 drafts with 2 of 4 layers each: those of SkipDecode minus those of an early exit "
