@@ -142,7 +142,7 @@ def test_stop_texts_end_a_row_where_they_are_complete(name):
 
 
 class Poisoned:
-    """Wraps a model's pass so that logits turn bad from the third pass on."""
+    """Wraps what gives a model's logits so that they turn bad after so many passes."""
 
     def __init__(self, run, value, passes):
         self.run, self.value, self.passes = run, value, passes
@@ -152,9 +152,9 @@ class Poisoned:
         self.passes -= 1
         if self.passes >= 0:
             return out
-        logits = out.logits.clone()
+        logits = (out if isinstance(out, torch.Tensor) else out.logits).clone()
         logits[..., 3] = self.value
-        return LMOutput(logits, out.hidden, out.state)
+        return logits if isinstance(out, torch.Tensor) else LMOutput(logits, out.hidden, out.state)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -162,7 +162,8 @@ class Poisoned:
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_that_are_not_finite_are_named(name, value, passes, monkeypatch):
     model = tiny("gpt2")
-    monkeypatch.setattr(model, "run", Poisoned(model.run, value, passes))
+    for source in ("run", "read_out"):
+        monkeypatch.setattr(model, source, Poisoned(getattr(model, source), value, passes))
     with pytest.raises(NotFinite, match=r"after \d+ tokens of row 0"):
         decode(name, model)
 

@@ -14,7 +14,7 @@ from trivium.core.errors import NotFinite, NotOffered
 from trivium.core.method import card_of
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.prompt import positions_of
-from trivium.core.protocols import LanguageModel, LMOutput
+from trivium.core.protocols import LanguageModel, LMOutput, State
 from trivium.decoding._pipeline import Pipeline, draw
 from trivium.models.planned import NEEDS, pass_masked
 
@@ -273,13 +273,15 @@ def step_by_step(
     drawn: Callable[[Sequence[int], Tensor], None] | None = None,
     within: Callable[[int], AbstractContextManager[None]] | None = None,
     begin: Callable[[Prompts], LMOutput] | None = None,
+    step: Callable[[Tensor, State], LMOutput] | None = None,
 ) -> Generation:
     """One token per pass and row, drawn from the pipeline's distribution by one uniform number each.
 
     ``read``: what the pipeline gets in place of the model's logits (rows, vocab) of these rows. ``drawn``: told which
     tokens (rows,) were drawn in them. Both are for decoders whose law is no function of the logits and the text alone.
     ``within``: a context for the pass that takes in new token number so many, counted from 0. ``begin``: passes the
-    prompts in place of ``prefill``, as plain text.
+    prompts in place of ``prefill``, as plain text. ``step``: what is run in place of a plain pass over the last tokens
+    (rows, 1).
     """
     prompts = prepare(decoder, model, prompt, mask, limit, stop, structured=begin is None)
     pipeline.check(model.vocab_size)
@@ -307,7 +309,10 @@ def step_by_step(
                 left = torch.tensor([at for at, row in enumerate(fed) if row in still])
                 state, tokens, fed = state.select(left), tokens[left], list(writer.live)
             with nullcontext() if within is None else within(len(trace.iterations) - 1):
-                out = model(tokens[:, None], state=state, keep_state=True)
+                if step is None:
+                    out = model(tokens[:, None], state=state, keep_state=True)
+                else:
+                    out = step(tokens[:, None], state)
     trace.seconds["choose"] = time.perf_counter() - started - trace.seconds["prefill"]
     return writer.generation(model, trace)
 

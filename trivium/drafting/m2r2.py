@@ -134,8 +134,7 @@ class M2R2(Trained):
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """At places of some rows, each the beginning of so many steps over true tokens: logits of the exit (n, steps,
-        vocab), the tokens that came (n, steps), and the target's states (n, steps, width) where they were read. The
-        slow stream is passed once; the columns of the accelerated one go on from its keys, unseen by each other."""
+        vocab), the tokens that came (n, steps), and the target's states (n, steps, width) where they were read."""
         assert lesson.mask is not None
         assert lesson.written is not None
         assert lesson.hidden is not None
@@ -146,19 +145,7 @@ class M2R2(Trained):
         last, real = part.chosen(PLACES, generator)  # (batch, places): the columns before the pending tokens
         read = (last[..., None] + 1 + torch.arange(steps, device=last.device)).clamp(max=time - 1)
         at = read.flatten(1)  # (batch, places * steps)
-        with torch.no_grad():
-            _, state = model.go_on(0, module.layers, ids=part.ids, mask=part.mask)
-        past = torch.arange(time, device=at.device) < at[..., None]
-        own = torch.eye(at.shape[1], dtype=torch.bool, device=at.device).expand(len(at), -1, -1)
-        with model.edit(module.along(0)):
-            a, _ = model.go_on(
-                0,
-                module.layers,
-                ids=part.ids.gather(1, at),
-                mask=torch.cat([past, own], -1)[:, None],
-                positions=at,
-                state=state,
-            )
+        _, a = module.streams(model, part.ids, part.mask, at)
         which, where = real.nonzero().unbind(1)
         targets = part.ahead(which, last[which, where], steps)
         a = a.unflatten(1, read.shape[1:])[real]
@@ -179,6 +166,35 @@ class Adapters(Module):
     def forward(self, layer: int, a: Tensor) -> Tensor:
         """What the adapter of a layer adds to the stream (..., width) that enters the layer."""
         return silu(a.to(self.down.dtype) @ self.down[layer].mT) @ self.up[layer].mT
+
+    def streams(self, model: LanguageModel, ids: Tensor, mask: Tensor | None, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Of texts (batch, time), padded on the right, h_k (batch, time, width) everywhere and a_k (batch, n, width) at
+        the columns ``at`` (batch, n). The slow stream is passed once and without a gradient; the columns of the
+        accelerated one go on from its keys, unseen by each other."""
+        with torch.no_grad():
+            slow, state = model.go_on(0, self.layers, ids=ids, mask=mask)
+        past = torch.arange(ids.shape[1], device=at.device) < at[..., None]
+        own = torch.eye(at.shape[1], dtype=torch.bool, device=at.device).expand(len(at), -1, -1)
+        seen = torch.cat([past, own], -1)[:, None]
+        with model.edit(self.along(0)):
+            a, _ = model.go_on(0, self.layers, ids=ids.gather(1, at), mask=seen, positions=at, state=state)
+        return slow, a
+
+    def pair(self, model: LanguageModel, tokens: Tensor, real: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token of each row (rows,) from a state on: h_k and a_k (rows, 2, width), and the state with the slow one
+        only, where it is ``real``. Two columns at one place, neither of which sees the other."""
+        device, rows = model.device, len(tokens)
+        own = torch.eye(2, dtype=torch.bool, device=device).expand(rows, -1, -1)
+        with model.edit(self.along(1)):
+            return model.go_on(
+                0,
+                self.layers,
+                ids=tokens[:, None].expand(-1, 2).to(device),
+                mask=torch.cat([own.new_ones(rows, 2, state.slots), own], 2)[:, None],
+                positions=state.next_position[:, None].expand(-1, 2).to(device),
+                kept=torch.stack([real, torch.zeros_like(real)], 1).to(device),
+                state=state,
+            )
 
     def along(self, column: int) -> dict[str, Callable[[Tensor], Tensor]]:
         """The edits that make an accelerated stream of the columns of a pass from this one on."""
@@ -214,20 +230,8 @@ class Accelerated(Chaining):
         self.slow: list[Tensor] = []  # h_k (rows, 1, width) of the pending tokens, of the first drafts, ...
 
     def feed(self, step: int, tokens: Tensor, real: Tensor, on: Sequence[int]) -> Tensor:
-        """Two columns at one place, a slow and an accelerated one, neither of which sees the other."""
         assert self.state is not None
-        device, rows = self.model.device, len(tokens)
-        own = torch.eye(2, dtype=torch.bool, device=device).expand(rows, -1, -1)
-        with self.model.edit(self.module.along(1)):
-            hidden, self.state = self.model.go_on(
-                0,
-                self.module.layers,
-                ids=tokens[:, None].expand(-1, 2).to(device),
-                mask=torch.cat([own.new_ones(rows, 2, self.state.slots), own], 2)[:, None],
-                positions=self.state.next_position[:, None].expand(-1, 2).to(device),
-                kept=torch.stack([real, torch.zeros_like(real)], 1).to(device),
-                state=self.state,
-            )
+        hidden, self.state = self.module.pair(self.model, tokens, real, self.state)
         self.slow = [*self.slow[:step], hidden[:, :1]]
         return self.model.read_out(hidden[on, 1:])[:, 0]
 
