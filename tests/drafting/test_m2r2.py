@@ -165,6 +165,7 @@ def test_the_verification_is_the_plain_pass_and_so_is_what_it_leaves(model):
     plain = model(ids, mask=mask, state=begun(model), keep_state=True)
     torch.testing.assert_close(out.logits[mask], plain.logits[mask], atol=1e-9, rtol=0)
     torch.testing.assert_close(out.hidden[mask], plain.hidden[mask], atol=1e-9, rtol=0)
+    assert out.state.lengths.tolist() == plain.state.lengths.tolist()
     keep = torch.tensor([[True, True, False, False], [True, True, False, False], [True, False, False, False]])
     kept, usual = out.state.gather(keep), plain.state.gather(keep)
     assert kept.lengths.tolist() == usual.lengths.tolist()
