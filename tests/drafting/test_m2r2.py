@@ -299,6 +299,16 @@ def test_the_last_positions_of_a_model_can_be_reached():
     assert torch.equal(run(Speculative(M2R2()), model, **words).ids, run(Greedy(), model, **words).ids)
 
 
+def test_a_row_that_rests_at_the_last_position_goes_no_further():
+    model = wrapped("gpt2", n_positions=10)
+    session = session_of(M2R2(), M2R2().build(model), model)
+    with torch.no_grad():
+        state = begun(model)
+        session.share([0, 1, 2], state)
+        trees = session.propose(CONTEXTS, [0, 3, 2])
+    assert [len(tree) for tree in trees] == [1, 4, 3]
+
+
 def test_a_decoder_that_shows_no_state_or_other_trees_is_told():
     model, drafter = tiny(), M2R2()
     session = session_of(drafter, drafter.build(model), model)
