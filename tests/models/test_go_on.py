@@ -25,25 +25,39 @@ def _no_gradients():
         yield
 
 
-@pytest.fixture(scope="module", params=[*ATTENTION_FAMILIES, "native"])
+class Added(torch.nn.Module):
+    """Positions that are added to the embeddings too, beside the given ones."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+        self.table = torch.nn.Parameter(torch.randn(128, 32, generator=torch.Generator().manual_seed(0)).double())
+
+    def forward(self, hidden, ctx):
+        return self.given(hidden, ctx) + self.table[ctx.positions]
+
+
+@pytest.fixture(scope="module", params=[*ATTENTION_FAMILIES, "native", "native, added"])
 def family(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
 def model(family):
-    if family != "native":
+    if not family.startswith("native"):
         return wrapped(family)
     made = Llama(width=32, depth=3, heads=4, hidden=48, context=128).build(VOCAB, seed=1).double().eval()
     with torch.no_grad():
         for weight in made.parameters():
             weight.mul_(4.0 if weight.ndim > 1 else 1.0)
+    if family.endswith("added"):
+        made.position = Added(made.position)
     return made
 
 
 @pytest.fixture
 def near(family):
-    return close(family) if family != "native" else {"atol": 1e-9, "rtol": 0}
+    return close(family) if not family.startswith("native") else {"atol": 1e-9, "rtol": 0}
 
 
 def begun(model, ids=PROMPT, mask=MASK):
