@@ -165,6 +165,7 @@ def test_the_verification_is_the_plain_pass_and_so_is_what_it_leaves(model):
     plain = model(ids, mask=mask, state=begun(model), keep_state=True)
     torch.testing.assert_close(out.logits[mask], plain.logits[mask], atol=1e-9, rtol=0)
     torch.testing.assert_close(out.hidden[mask], plain.hidden[mask], atol=1e-9, rtol=0)
+    assert out.state.lengths.tolist() == plain.state.lengths.tolist()
     keep = torch.tensor([[True, True, False, False], [True, True, False, False], [True, False, False, False]])
     kept, usual = out.state.gather(keep), plain.state.gather(keep)
     assert kept.lengths.tolist() == usual.lengths.tolist()
@@ -296,6 +297,16 @@ def test_the_last_positions_of_a_model_can_be_reached():
     model = wrapped("gpt2", n_positions=24)
     words = {"prompt": PROMPT[:1], "mask": None, "limit": 15}
     assert torch.equal(run(Speculative(M2R2()), model, **words).ids, run(Greedy(), model, **words).ids)
+
+
+def test_a_row_that_rests_at_the_last_position_goes_no_further():
+    model = wrapped("gpt2", n_positions=10)
+    session = session_of(M2R2(), M2R2().build(model), model)
+    with torch.no_grad():
+        state = begun(model)
+        session.share([0, 1, 2], state)
+        trees = session.propose(CONTEXTS, [0, 3, 2])
+    assert [len(tree) for tree in trees] == [1, 4, 3]
 
 
 def test_a_decoder_that_shows_no_state_or_other_trees_is_told():

@@ -155,6 +155,16 @@ def test_rejection_follows_the_law(draws):
     assert chi_square(counts, law)[2] > 1e-3
 
 
+def test_a_row_that_rests_at_the_last_position_goes_no_further():
+    model = wrapped("gpt2", n_positions=10)
+    session = session_of(SkipDecode(), model)
+    with torch.no_grad():
+        state = begun(model)
+        session.share([0, 1, 2], state)
+        trees = session.propose(CONTEXTS, [0, 3, 2])
+    assert [len(tree) for tree in trees] == [1, 4, 3]
+
+
 def test_what_does_not_fit_is_refused():
     for words, match in (
         ({"length": 0}, "length must be at least 1 drafted token"),

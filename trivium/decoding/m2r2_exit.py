@@ -106,16 +106,13 @@ class M2R2Exit:
         exits = self._sure(logits)  # (rows, 1)
         if exits.all():
             top, state = model.go_on(k, depth, hidden=fast, state=state, storing=True)
-        elif not exits.any():
-            top, state = model.go_on(k, depth, hidden=slow, state=state)
-            logits = model.read_out(top)
         else:
-            held = {
+            hold = {
                 f"blocks.{layer}.out": lambda x: torch.where(exits[..., None], fast, x) for layer in range(k, depth)
             }
-            with model.edit(held):
+            with model.edit(hold if exits.any() else {}):
                 top, state = model.go_on(k, depth, hidden=torch.where(exits[..., None], fast, slow), state=state)
-            logits = torch.where(exits[..., None], logits, model.read_out(top))
+            logits = model.read_out(top)
         ran = 0 if exits.all() else rows * (depth - k)
         noted.append(
             {"exits": int(exits.sum()), "layers": 2 * k * rows + ran, "stored": rows * (depth - k) if not ran else 0}
@@ -135,9 +132,8 @@ class M2R2Exit:
         batch, time = ids.shape
         everywhere = torch.arange(time, device=ids.device).expand(batch, -1)
         slow, fast = module.streams(model, ids, None, everywhere)
-        early = model.read_out(fast)
-        exits = (self._sure(early) & (everywhere >= prompt))[..., None]
+        exits = (self._sure(model.read_out(fast)) & (everywhere >= prompt))[..., None]
         stream = torch.where(exits, fast, slow)
         for layer in range(module.layers, model.depth):
             stream = torch.where(exits, fast, model.layers(layer, layer + 1, stream))
-        return torch.where(exits, early, model.read_out(stream))
+        return model.read_out(stream)
