@@ -114,7 +114,8 @@ def test_a_run_by_the_command_is_resumed_and_shows_its_tables(tmp_path, capsys, 
     home = tmp_path / "run"
     assert command(home) == 0
     report = json.loads((home / "report.json").read_text())
-    assert [row["name"] for row in report["contenders"] if row["measures"]] == ["greedy", "aded", "prompt_lookup"]
+    measured = [row["name"] for row in report["contenders"] if row["measures"]]
+    assert measured == ["greedy", "aded", "prompt_lookup", "skip_decode"]
     notes = {row["name"]: row["note"] for row in report["contenders"]}
     assert notes["transformers, lookup"] == "not applicable, needs a Hugging Face model"
     assert [table["group"] for table in report["by_group"]] == [

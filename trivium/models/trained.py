@@ -100,7 +100,8 @@ class TrainedFolder:
         """The module with the tensors of the folder. Raises BrokenModel for a damaged file, and NotFinite for numbers
         that are none."""
         path = self.folder / self.weights
-        tensors = _read(str(path), path.stat().st_mtime_ns if path.exists() else 0, self.what)
+        found = path.stat() if path.exists() else None
+        tensors = _read(str(path), None if found is None else (found.st_mtime_ns, found.st_size), self.what)
         wanted = dict(module.named_parameters())
         for name in wanted.keys() ^ tensors.keys():
             raise BrokenModel(f"{path} {'lacks' if name in wanted else 'has an unknown'} tensor {name!r}")
@@ -134,7 +135,7 @@ class TrainedFolder:
 
 
 @lru_cache(maxsize=4)
-def _read(path: str, changed: int, what: str) -> dict[str, Tensor]:
+def _read(path: str, state: tuple[int, int] | None, what: str) -> dict[str, Tensor]:
     """The tensors of a file, read once as long as it does not change; and checked."""
     try:
         tensors = load_file(path)
