@@ -136,7 +136,7 @@ def test_a_run_by_the_command_is_resumed_and_shows_its_tables(tmp_path, capsys, 
         assert word in drawn.section
     assert sections.groups(report, looks(report)) is None
     records = (home / "records.jsonl").read_bytes().splitlines(keepends=True)
-    assert len(records) == 3 * 2 * 4
+    assert len(records) == 4 * 2 * 4
     (home / "records.jsonl").write_bytes(b"".join(records[:-5]))
     assert command(home) == 0
     assert len((home / "records.jsonl").read_bytes().splitlines()) == len(records)
