@@ -142,9 +142,9 @@ def test_a_run_by_the_command_is_resumed_and_shows_its_tables(tmp_path, capsys, 
     assert len((home / "records.jsonl").read_bytes().splitlines()) == len(records)
     assert (home / "records.jsonl").read_bytes().startswith(b"".join(records[:-5]))
     order = [json.loads(line) for line in records]
-    turns = [[r["contender"] for r in order[at : at + 3]] for at in range(0, len(order), 3)]
-    assert all(len(set(turn)) == 3 for turn in turns)  # all contenders meet on each example and repeat
-    assert len({turn[0] for turn in turns}) == 3  # and each goes first at times
+    turns = [[r["contender"] for r in order[at : at + 4]] for at in range(0, len(order), 4)]
+    assert all(len(set(turn)) == 4 for turn in turns)  # all contenders meet on each example and repeat
+    assert len({turn[0] for turn in turns}) == 4  # and each goes first at times
 
 
 def test_drafts_without_a_suite_are_refused(capsys, tmp_path):

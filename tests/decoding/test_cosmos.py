@@ -261,6 +261,7 @@ def test_reasoning_asks_for_a_tokenizer_cues_and_room():
     with pytest.raises(ValueError, match="neither may be empty"):
         trees(replace(SMALL, reasoning=3, cues=("", "x"), tokenizer=ByteTokenizer()))
     settings = replace(SMALL, reasoning=100, tokenizer=ByteTokenizer())
+    tiny()  # examined when it is made, which takes passes
     with Meter() as meter, pytest.raises(ValueError, match="positions of this model; lower reasoning"):
         trees(settings)
     assert meter.spent.calls == 0
