@@ -11,6 +11,7 @@ import math
 import statistics
 import zipfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -99,16 +100,16 @@ def _llama(
 ) -> Callable[[], Any] | None:
     """llama.cpp writing after the same prompt; None, with the reason among the notes, where it cannot."""
     try:
-        import xllamacpp  # type: ignore[import-not-found]
+        llama: Any = import_module("xllamacpp")
     except ImportError:
         notes.append("llama.cpp left out: xllamacpp is not installed (pip install 'trivium[bench]')")
         return None
     path = Path(gguf) if gguf else _file(folder)
-    asked = xllamacpp.CommonParams()
+    asked = llama.CommonParams()
     asked.model.path = str(path)
     asked.n_ctx, asked.n_parallel, asked.warmup = CONTEXT, 1, False
     asked.cpuparams.n_threads = asked.cpuparams_batch.n_threads = torch.get_num_threads()
-    server = xllamacpp.Server(asked)
+    server = llama.Server(asked)
     wanted = {
         "prompt": system.chat(text),
         "n_predict": new,
