@@ -88,8 +88,9 @@ def _ours(model: HuggingFaceModel, ids: Tensor, mask: Tensor, new: int) -> Calla
 
 def _transformers(model: HuggingFaceModel, ids: Tensor, mask: Tensor, new: int) -> Callable[[], Any]:
     def generate() -> Any:
+        never = model.vocab_size  # ``min_new_tokens`` would change the text where an end token is the likeliest
         return model.inner.generate(  # type: ignore[operator]
-            ids, attention_mask=mask.long(), do_sample=False, max_new_tokens=new, min_new_tokens=new, pad_token_id=0
+            ids, attention_mask=mask.long(), do_sample=False, max_new_tokens=new, eos_token_id=never, pad_token_id=0
         )
 
     return generate

@@ -124,6 +124,8 @@ LETTERS = "".join(chr(62 + token) for token in (5, 6, 7, 8, 9))
 PLAINS = {
     "greedy, penalised": Sampling(0.0, repetition_penalty=1.5),
     "penalised": Sampling(0.8, repetition_penalty=1.5, top_k=20),
+    "counted": Sampling(0.8, frequency_penalty=0.6, presence_penalty=0.3),
+    "no repeats": Sampling(0.0, no_repeat_ngram=2),
     "bad words": Sampling(0.0, bad_words=((5, 6), (7,), (8, 8, 8))),
     "late end": Sampling(1.0, min_length=5, top_p=0.9),
     "greedy, grammar": Grammar(f"[{LETTERS}]{{4,}}", tokenizer=Letters()),

@@ -11,6 +11,7 @@ from transformers import (
     MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
     NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -18,7 +19,7 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from trivium.decoding._pipeline import Pipeline, draw, keep_top_k, keep_top_p, keep_top_p_reference, top_ids
+from trivium.decoding._pipeline import Pipeline, draw, keep_top_k, keep_top_p, keep_top_p_reference, likeliest, top_ids
 
 
 def random_logits(rows=3, vocab=50, seed=0):
@@ -29,10 +30,11 @@ def random_logits(rows=3, vocab=50, seed=0):
 def test_all_steps_together_equal_transformers(seed):
     logits, history = random_logits(seed=seed), torch.tensor([[4, 7, 9, 7], [1, 2, 3, 9], [8, 7, 8, 7]])
     stop, new = 11, 2
-    pipeline = Pipeline(0.8, 20, 0.9, 0.05, 1.3, ((5,), (7, 12), (9, 7, 30)), 3, 0.8, 0.06, 0.15)
+    pipeline = Pipeline(0.8, 20, 0.9, 0.05, 1.3, ((5,), (7, 12), (9, 7, 30)), 3, 0.8, 0.06, 0.15, no_repeat_ngram=2)
     theirs = LogitsProcessorList(
         [
             RepetitionPenaltyLogitsProcessor(1.3),
+            NoRepeatNGramLogitsProcessor(2),
             NoBadWordsLogitsProcessor([[5], [7, 12], [9, 7, 30]]),
             MinNewTokensLengthLogitsProcessor(2, 3, stop),
             TemperatureLogitsWarper(0.8),
@@ -46,6 +48,22 @@ def test_all_steps_together_equal_transformers(seed):
     )(history, logits.clone())
     ours = pipeline.probabilities(logits, list(history), [new] * 3, [stop])
     torch.testing.assert_close(ours, theirs.softmax(-1), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("size", range(1, 7))
+def test_no_ngram_comes_twice_as_in_transformers(size):
+    history = torch.tensor([[1, 2, 1, 2, 1], [3, 3, 3, 3, 3], [1, 2, 3, 4, 5]])
+    ours = Pipeline(no_repeat_ngram=size).penalised(torch.zeros(3, 50), list(history), [0] * 3)
+    assert torch.equal(ours, NoRepeatNGramLogitsProcessor(size)(history, torch.zeros(3, 50)))
+
+
+def test_frequency_and_presence_count_what_was_generated():
+    history = [torch.tensor([3, 3, 1, 2, 1]), torch.tensor([1, 1])]
+    asked = Pipeline(frequency_penalty=0.5, presence_penalty=0.25)
+    found = asked.penalised(torch.zeros(2, 4), history, [3, 0])
+    assert found.tolist() == [[0.0, -1.25, -0.75, 0.0], [0.0] * 4]
+    rewarded = Pipeline(frequency_penalty=-0.5).penalised(torch.zeros(1, 4), history[:1], [3])
+    assert rewarded.tolist() == [[0.0, 1.0, 0.5, 0.0]]
 
 
 class Alternating:
@@ -70,9 +88,9 @@ def test_a_constraint_sees_the_new_tokens_of_its_own_row():
 
 
 def test_every_setting_changes_something_and_its_limit_nothing():
-    logits, history, given_ = random_logits(), [torch.arange(40, 50)] * 3, ([0, 0, 0], [3])
+    logits, history, given_ = random_logits(), [torch.arange(40, 50)] * 3, ([2, 2, 2], [3])
     plain = Pipeline().probabilities(logits, history, *given_)
-    off = Pipeline(1.0, 50, 1.0, 0.0, 1.0, (), 0, 1.0, 0.0, 0.0)
+    off = Pipeline(1.0, 50, 1.0, 0.0, 1.0, (), 0, 1.0, 0.0, 0.0, 0.0, 0.0, 11)
     torch.testing.assert_close(off.probabilities(logits, history, *given_), plain, atol=0, rtol=0)
     for on in (
         Pipeline(temperature=0.5),
@@ -81,7 +99,10 @@ def test_every_setting_changes_something_and_its_limit_nothing():
         Pipeline(min_p=0.5),
         Pipeline(repetition_penalty=2.0),
         Pipeline(bad_words=((7,),)),
-        Pipeline(min_length=1),
+        Pipeline(min_length=3),
+        Pipeline(frequency_penalty=0.5),
+        Pipeline(presence_penalty=0.5),
+        Pipeline(no_repeat_ngram=1),
         Pipeline(typical_p=0.5),
         Pipeline(epsilon=0.1),
         Pipeline(eta=0.1),
@@ -139,6 +160,9 @@ def test_a_draw_is_the_inverse_of_the_cumulative_distribution():
         ({"min_p": -0.1}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"min_length": -1}, "min_length"),
+        ({"frequency_penalty": float("nan")}, "frequency_penalty"),
+        ({"presence_penalty": float("inf")}, "presence_penalty"),
+        ({"no_repeat_ngram": -1}, "no_repeat_ngram"),
         ({"typical_p": 0.0}, "typical_p"),
         ({"epsilon": -0.1}, "epsilon"),
         ({"eta": 1.0}, "eta"),
@@ -153,3 +177,11 @@ def test_settings_out_of_range(wrong, message):
 def test_a_pipeline_that_leaves_nothing_says_so():
     with pytest.raises(ValueError, match="leave no token"):
         Pipeline(bad_words=((0,), (1,))).probabilities(torch.zeros(1, 2), [torch.tensor([0])], [0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_the_likeliest_of_equals_is_the_lowest_id(dtype):
+    logits = torch.zeros(3, 2, 5000, dtype=dtype)
+    for row, (first, second) in enumerate([(7, 4000), (0, 4999), (2048, 2049)]):
+        logits[row, :, [first, second]] = 1.0
+    assert likeliest(logits).tolist() == [[7, 7], [0, 0], [2048, 2048]]

@@ -1,7 +1,6 @@
 """ADED: its table, how it adapts, what the search visits, and that none of it touches the output."""
 
 import math
-import time
 from dataclasses import replace
 from random import Random
 
@@ -281,16 +280,16 @@ def test_a_seed_decides():
     assert any(made[0] != other for other in made[2:])
 
 
-def test_the_search_takes_milliseconds():
-    text = torch.randint(12, (4000,), generator=torch.Generator().manual_seed(0))  # 12 followers of every pair
-    session = start(Aded(table=TrigramTable.build([text], VOCAB)))
-    took = []
-    for end in range(20, 30):
-        began = time.process_time()
-        tree = session.propose([text[:end]], [9])[0]
-        took.append(time.process_time() - began)
-        assert len(tree) > 24
-    assert min(took) < 0.025  # about 3 ms on an idle core; a search that is quadratic anywhere takes far longer
+def test_a_walk_looks_each_pair_up_once_and_never_goes_deeper_than_it_looks():
+    asked = []
+
+    def followers(pair):
+        asked.append(pair)
+        return [(token, 1 / 12) for token in range(12)]
+
+    settings = Aded()
+    search(settings, (0, 1), 3, followers, [0.5] * 3 * settings.iterations)
+    assert settings.iterations < len(asked) <= 3 * settings.iterations  # dictionary look-ups, a few for each walk
 
 
 # The output -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from rich.markup import escape
 from tyro.conf import Positional, arg, subcommand
@@ -38,6 +38,9 @@ class Train:
     """Updates of the drafter's weights."""
     learning_rate: float = 1e-3
     """The peak of a cosine with a warm-up."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Number format in which the target runs; what is learned is kept in float32 at least. bfloat16 is faster on
+    processors that have it."""
     lessons: Path | None = None
     """A folder for the texts and hidden states, which several drafters of one target may share."""
     json: Annotated[bool, arg(name="json")] = False
@@ -54,9 +57,13 @@ class Train:
                 f"a new drafter is trained, so leave folder={drafter.folder!r} away; --folder says where to"
             )
         training = TrainingSettings(
-            steps=self.steps, learning_rate=self.learning_rate, weight_decay=0.0, checkpoint_every=25
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            weight_decay=0.0,
+            checkpoint_every=25,
+            precision="bfloat16" if self.dtype == "bfloat16" else "float32",
         )
-        system = load(self.model)
+        system = load(self.model, dtype=self.dtype)
         with progress(f"teaching {card_of(drafter).name}", self.texts.count + self.steps) as bar:
             found = teach(
                 drafter, system, self.folder, texts=self.texts, training=training, lessons=self.lessons, bar=bar
@@ -98,13 +105,16 @@ class Make:
     """Layers of the target that the draft keeps."""
     keep: tuple[int, ...] = ()
     """Which layers, by number; by default spread evenly."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Number format in which the target runs; what is learned is kept in float32 at least. bfloat16 is faster on
+    processors that have it."""
     recipe: Recipe = field(default_factory=Recipe)
     """Of the teaching."""
     json: Annotated[bool, arg(name="json")] = False
     """Print the outcome as JSON."""
 
     def run(self) -> int:
-        system = load(self.model)
+        system = load(self.model, dtype=self.dtype)
         with progress("making a draft", 100) as bar:
             card = make_draft(
                 system, folder=self.folder, layers=self.layers, keep=self.keep or None, recipe=self.recipe, bar=bar

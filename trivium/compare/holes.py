@@ -231,7 +231,7 @@ def train_objective(
 
 HOLES: Mapping[str, Hole] = {
     "decoding": Hole(
-        question="Which decoding serves {task} best, at {budget} per example?",
+        question="Which decoding is best by {task}, at {budget} per example?",
         budget=Budget("new_tokens", 64),
         baseline="greedy",
         task="continuation",
@@ -239,7 +239,7 @@ HOLES: Mapping[str, Hole] = {
         check=decode_checks,
     ),
     "drafting": Hole(
-        question="Which drafting serves speculative decoding best on {task}, at {budget} per example?",
+        question="Which drafting makes speculative decoding best by {task}, at {budget} per example?",
         budget=Budget("new_tokens", 64),
         baseline="prompt_lookup",
         task="continuation",
@@ -256,7 +256,7 @@ HOLES: Mapping[str, Hole] = {
         show=explain_shows,
     ),
     "prompting": Hole(
-        question="Which prompting serves {task} best, found with {budget}?",
+        question="Which prompting is best by {task}, found with {budget}?",
         budget=Budget("evaluations", 512),
         baseline="plain",
         task="order_sensitivity",

@@ -74,7 +74,7 @@ def example_report() -> dict[str, Any]:
     return {
         "title": "Decoding on tiny",
         "kind": "decoding",
-        "question": "Which decoding serves continuation best at 64 new_tokens?",
+        "question": "Which decoding is best by continuation, at 64 new_tokens per example?",
         "once": False,
         "task": {"name": "continuation", "config": "continuation", "examples": 2},
         "system": {"name": "tiny", "config": "tiny", "fingerprint": "ab12"},

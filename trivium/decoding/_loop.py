@@ -15,7 +15,7 @@ from trivium.core.method import card_of
 from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.prompt import positions_of
 from trivium.core.protocols import LanguageModel, LMOutput, State
-from trivium.decoding._pipeline import Pipeline, draw
+from trivium.decoding._pipeline import Pipeline, draw, likeliest
 from trivium.models.planned import NEEDS, pass_masked
 
 
@@ -336,7 +336,7 @@ def _choose(
         histories = [torch.cat([rows[row].cpu(), torch.tensor(writer.ids[row], dtype=torch.int64)]) for row in fed]
         given = (histories, [len(writer.ids[row]) for row in fed], writer.stop.tokens)
     if pipeline.greedy:
-        tokens = pipeline.penalised(scores, *given).argmax(-1)
+        tokens = likeliest(pipeline.penalised(scores, *given))
     else:
         points = torch.tensor([streams(row) if writer.room(row) else 0.0 for row in fed], dtype=torch.float64)
         tokens = draw(pipeline.probabilities(scores, *given), points.to(logits.device))

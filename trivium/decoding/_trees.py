@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trivium.core.protocols import State
 from trivium.core.tree import TokenTree
-from trivium.decoding._pipeline import Pipeline, draw
+from trivium.decoding._pipeline import Pipeline, draw, likeliest
 
 EAGER = 2**17
 """Probabilities of a pass that are computed at once; beyond, only those that are asked for."""
@@ -59,7 +59,7 @@ def shared_work(pipeline: Pipeline, logits: Tensor) -> Callable[[int], Shared]:
     if not pipeline.untouched:
         return lambda row: Shared()
     if pipeline.greedy:
-        best = logits.argmax(-1).tolist()
+        best = likeliest(logits).tolist()
         return lambda row: Shared(best[row])
     if batch * nodes * vocab > EAGER:
         return lambda row: Shared()
@@ -102,6 +102,6 @@ class NodeLaws:
         if self._shared.best is not None:
             return self._shared.best[node]
         if self._pipeline.greedy:
-            return int(self._processed(node, self._pipeline.penalised).argmax(-1))
+            return int(likeliest(self._processed(node, self._pipeline.penalised)))
         probs = self.probabilities(node)[None]
         return int(draw(probs, torch.tensor([uniform()], dtype=torch.float64, device=probs.device)))

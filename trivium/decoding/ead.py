@@ -34,7 +34,7 @@ from trivium.core.nouns import Generation, Stop, Trace
 from trivium.core.protocols import LanguageModel
 from trivium.decoding._loop import Clock, Prompts, Streams, Writer, checked_normaliser, prepare
 from trivium.decoding._pair import Side, check_room, small_of
-from trivium.decoding._pipeline import draw
+from trivium.decoding._pipeline import draw, likeliest
 from trivium.decoding._sampler import Sampler
 from trivium.decoding.greedy import Greedy
 
@@ -163,7 +163,7 @@ class _Run:
         written = [self.writer.ids[row] for row in active]
         given = [torch.tensor(self.rows[row].text) for row in active], [*map(len, written)], self.writer.stop.tokens
         if self.pipeline.greedy:
-            tokens = self.pipeline.penalised(logits, *given).argmax(-1)
+            tokens = likeliest(self.pipeline.penalised(logits, *given))
         else:
             points = torch.tensor([self.streams(row) for row in active], dtype=torch.float64)
             tokens = draw(self.pipeline.probabilities(logits, *given), points.to(logits.device))

@@ -31,6 +31,7 @@ from trivium.core.nouns import Batch, Loss
 from trivium.core.protocols import LanguageModel
 from trivium.data.teaching import Targets
 from trivium.nn.cross_entropy import IGNORED, cross_entropy_sum
+from trivium.nn.divergence import divergence_sum
 from trivium.objectives.causal import next_tokens
 
 
@@ -54,7 +55,6 @@ class Distillation:
 
     def __call__(self, model: LanguageModel, batch: Batch, *, generator: torch.Generator) -> Loss:
         logits = model(batch.ids, mask=batch.mask, segments=batch.segments).logits
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         following = next_tokens(batch)
         taught = self._taught(model, batch)
         if isinstance(taught, Targets):
@@ -62,7 +62,13 @@ class Distillation:
         counted = following != IGNORED
         if taught is None or self.alpha == 0.0:
             return Loss(cross_entropy_sum(logits.flatten(0, 1), following.flatten()), counted.sum())
-        divergence = _divergence(*_classes(taught, logits), self.temperature).masked_fill(~counted, 0.0).sum()
+        if isinstance(taught, Targets) and self.temperature == 1.0 and taught.tokens.shape[-1] < logits.shape[-1]:
+            remembered = taught.tokens.flatten(0, 1), taught.logprobs.flatten(0, 1)
+            divergence = divergence_sum(logits.flatten(0, 1), *remembered, counted.flatten())
+        else:
+            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            each = _divergence(*_classes(taught, wide), self.temperature)
+            divergence = each.masked_fill(~counted, 0.0).sum()
         total = self.alpha * self.temperature**2 * divergence
         if self.alpha < 1.0:
             total = total + (1 - self.alpha) * cross_entropy_sum(logits.flatten(0, 1), following.flatten())

@@ -90,7 +90,8 @@ def make_draft(
     ``write_from`` are the beginnings of the texts to learn from, instead of the built-in ones.
 
     A folder that holds the finished draft is left as it is; one that holds part of it is gone on with. Raises
-    RunMismatch where it holds another draft, NotOffered for a target that is no Hugging Face model.
+    RunMismatch where it holds another draft, NotOffered for a target that is no Hugging Face model. A target in bfloat16
+    is faster where the processor has it: then the products of the draft's training are in bfloat16 too.
     """
     home, target = Path(folder), system.model
     require_offers("make_draft", target, ["causal", "state"])
@@ -122,7 +123,9 @@ def make_draft(
         half = None if bar is None else replace(bar, total=total / 2, done=0.0)
         lessons = _written(system, beginnings, recipe, home / "text", half)
         half = None if bar is None else replace(bar, total=total / 2, done=0.0)
-        found = _taught(draft.float(), lessons, recipe, home / "training", half)
+        found = _taught(
+            draft.float(), lessons, recipe, home / "training", half, half_precision=target.dtype == torch.bfloat16
+        )
         _save(draft, system, home)
         same_vocabulary(system, load(home))
         card = {**facts, **found, "provenance": provenance()}
@@ -236,7 +239,12 @@ def _write(system: System, prompts: Sequence[Tensor], recipe: Recipe, draws: tor
 
 
 def _taught(
-    draft: HuggingFaceModel, lessons: Sequence[Answers], recipe: Recipe, folder: Path, bar: Bar | None
+    draft: HuggingFaceModel,
+    lessons: Sequence[Answers],
+    recipe: Recipe,
+    folder: Path,
+    bar: Bar | None,
+    half_precision: bool,
 ) -> dict[str, Any]:
     """Train the blocks and the last norm; embedding and head, which few texts would wear off, stay the target's."""
     apart = max(1, round(recipe.held_out * len(lessons)))
@@ -250,6 +258,7 @@ def _taught(
         steps=recipe.epochs * len(rest.parts),
         learning_rate=recipe.learning_rate,
         micro_batch=4,
+        precision="bfloat16" if half_precision else "float32",
         checkpoint_every=50,
         keep=1,
         seed=recipe.seed,
