@@ -9,10 +9,12 @@ from functools import cache
 import pytest
 import torch
 from torch import Tensor
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.families import ATTENTION_FAMILIES, CONTEXT, FAMILIES, VOCAB, build, wrapped
 from trivium.core.errors import NotFinite, NotOffered
 from trivium.core.tree import TokenTree
+from trivium.models._attention import GROUPED
 from trivium.models.huggingface import HuggingFaceModel, wrap
 
 CLOSE = {"atol": 1e-6, "rtol": 0.0, "check_dtype": False}
@@ -549,3 +551,42 @@ def test_other_number_formats_are_offered_the_same(family, dtype):
 def test_a_model_without_a_head_is_refused():
     with pytest.raises(NotOffered, match="no language-model head"):
         wrap(build("llama").model)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen", "gemma"])
+@pytest.mark.parametrize("training", [False, True])
+def test_masked_passes_over_a_state_group_the_queries_of_a_key(family, training, monkeypatch):
+    """No key is repeated; with and without gradients the numbers are those of transformers' own attention."""
+    adapter = wrapped(family)
+    ids, mask = pad(ROWS, "left")
+    state = adapter(ids, mask=mask, keep_state=True).state
+    new, real = tokens(3, 4, seed=5), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]]).bool()
+    grouped = ALL_ATTENTION_FUNCTIONS[GROUPED]
+    layers = []
+    monkeypatch.setitem(
+        ALL_ATTENTION_FUNCTIONS,
+        GROUPED,
+        lambda module, *args, **more: (layers.append(module.layer_idx), grouped(module, *args, **more))[1],
+    )
+    made = []
+    for shared in (True, False):
+        adapter.shares_keys = shared
+        with torch.set_grad_enabled(training):
+            embeds = adapter.embed(new).detach().requires_grad_(training)
+            logits = adapter(embeds=embeds, mask=real, state=state).logits
+            if training:
+                logits[real].square().sum().backward()
+        made += [logits.detach(), *([embeds.grad] if training else [])]
+        assert adapter.config._attn_implementation == "sdpa"
+        assert layers == list(range(adapter.depth)), "the second time it is not called"
+    half = len(made) // 2
+    for ours, theirs in zip(made[:half], made[half:], strict=True):
+        torch.testing.assert_close(ours[real], theirs[real], **CLOSE)
+    adapter.shares_keys = True
+    with pytest.raises(RuntimeError, match="on purpose"), adapter.edit({"blocks.0.out": stumble}):
+        adapter(new, mask=real, state=state)
+    assert adapter.config._attn_implementation == "sdpa"
+
+
+def stumble(stream: Tensor) -> Tensor:
+    raise RuntimeError("on purpose")

@@ -114,26 +114,46 @@ def grouped_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **more: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of few queries over long buffers, for a compiler: the queries of a group are laid behind each other, so
-    that no key or value of the buffers is repeated."""
+    """Attention of few queries over long buffers: the queries of a group are laid behind each other, so that no key or
+    value of the buffers is repeated, which transformers does where there is a mask and more than one query."""
     for name in ("s_aux", "position_bias", "softcap"):
         if more.get(name) is not None:
-            raise NotOffered(f"this model's attention has {name!r} and cannot be compiled")
+            raise NotOffered(f"this model's attention has {name!r}; its queries cannot be grouped")
     batch, heads, time, width = query.shape
     groups = heads // key.shape[1]
+    seen = attention_mask
+    if seen is not None:
+        seen = (seen if seen.dtype == torch.bool else seen.to(query.dtype)).repeat(1, 1, groups, 1)
     made = nn.functional.scaled_dot_product_attention(
         query.reshape(batch, key.shape[1], groups * time, width),
         key,
         value,
-        attn_mask=attention_mask.repeat(1, 1, groups, 1),
+        attn_mask=seen,
+        dropout_p=dropout,
         scale=scaling,
     )
     return made.reshape(batch, heads, time, -1).transpose(1, 2).contiguous(), None
+
+
+@contextmanager
+def grouping(config: Any, wanted: bool) -> Iterator[None]:
+    """Within the block, if so wanted, the attention of this configuration is ``grouped_attention``."""
+    former = config._attn_implementation
+    if wanted:
+        config._attn_implementation = GROUPED
+    try:
+        yield
+    finally:
+        if wanted:
+            config._attn_implementation = former
+
+
+ALL_ATTENTION_FUNCTIONS[GROUPED] = grouped_attention
 
 
 @contextmanager

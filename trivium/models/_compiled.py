@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from trivium.core.protocols import LMOutput
-from trivium.models._attention import GROUPED, allowed, grouped_attention, within
+from trivium.models._attention import GROUPED, allowed, within
 from trivium.models._cache import FixedWriter
 from trivium.models.state import Buffers, KeyValueState
 
@@ -51,7 +50,6 @@ class CompiledStep:
         self.span = span(blocks, getattr(model.config, "layer_types", None))
         # Structure only: the weights are given anew with each call.
         patterns = [copy.deepcopy(block).to("meta") for block in blocks[: self.span]]
-        ALL_ATTENTION_FUNCTIONS.setdefault(GROUPED, grouped_attention)
         for part in (part for block in patterns for part in block.modules()):
             config: Any = getattr(part, "config", None)
             if config is not None:

@@ -20,7 +20,7 @@ from trivium.core import meter
 from trivium.core.capabilities import known
 from trivium.core.errors import NotOffered
 from trivium.core.protocols import LanguageModel, LMOutput, State
-from trivium.models._attention import additive, allowed, attention_shown, positions_within, windows, within
+from trivium.models._attention import additive, allowed, attention_shown, grouping, positions_within, windows, within
 from trivium.models._cache import Writer
 from trivium.models._compiled import CompiledStep
 from trivium.models._families import Parts, site_table
@@ -74,6 +74,8 @@ class HuggingFaceModel(Sited, LanguageModel):
         kinds = set(getattr(self.config, "layer_types", None) or ())
         self.recurrent = self.cache_name == "cache_params" or bool(kinds - {"full_attention", "sliding_attention"})
         self.windows = windows(self.config)
+        heads = getattr(self.config, "num_attention_heads", None)
+        self.shares_keys = getattr(self.config, "num_key_value_heads", heads) not in (heads, None)
         self.max_positions = None if self.recurrent else getattr(self.config, "max_position_embeddings", None)
         self.taps = {
             f"blocks.{layer}.attn.{what}": nn.Identity()
@@ -176,7 +178,12 @@ class HuggingFaceModel(Sited, LanguageModel):
             buffers.skip(self.skipped, slots)
             arguments |= {"past_key_values": Writer(buffers, slots), "use_cache": True}
         passed_over = [self.parts.blocks[layer] for layer in self.skipped]
-        with self.upcast.over(given.shape[0] * given.shape[1]), bypassed(passed_over):
+        grouped = self.groups(slots) and arguments["attention_mask"] is not None
+        with (
+            self.upcast.over(given.shape[0] * given.shape[1]),
+            bypassed(passed_over),
+            grouping(self.config, grouped),
+        ):
             logits, hidden = self.through(arguments, logits_to_keep)
         after = None
         if keep_state and buffers is not None:
@@ -226,6 +233,10 @@ class HuggingFaceModel(Sited, LanguageModel):
             return torch.arange(given.shape[1], device=given.device)[None] + start
         return (mask.cumsum(1) - 1).clamp(min=0) + start
 
+    def groups(self, slots: int) -> bool:
+        """Whether queries that share a key are laid behind each other in a masked pass over so many earlier columns."""
+        return slots > 0 and self.shares_keys and self.config._attn_implementation == "sdpa"
+
     def arguments(
         self,
         given: Tensor,
@@ -245,6 +256,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         if self.takes_positions:
             arguments["position_ids"] = where
         implementation = self.config._attn_implementation
+        numeric = implementation == "eager" or self.groups(slots)
         usual = not explicit and (state is None or state.positions is None or not self.windows)
         plain = mask is None and segments is None and seen is None and usual and (slots == 0 or time == 1)
         if plain and implementation == "sdpa" and all(w is None or total <= w for w in self.windows.values()):
@@ -257,7 +269,7 @@ class HuggingFaceModel(Sited, LanguageModel):
             if window is not None and not (usual and total <= window):
                 keys = where if state is None or not slots else torch.cat([state.at(), where.expand(len(given), -1)], 1)
                 part = visible & within(window, where, keys)
-            masks[kind] = additive(part, self.dtype) if implementation == "eager" else part
+            masks[kind] = additive(part, self.dtype) if numeric else part
         arguments["attention_mask"] = masks if len(masks) > 1 else next(iter(masks.values()))
         return arguments
 
@@ -343,8 +355,10 @@ class HuggingFaceModel(Sited, LanguageModel):
             arguments["input_ids"] = ids
         passed_over = [self.parts.blocks[layer] for layer in skipped]
         leaving = [self.parts.blocks[layer] for layer in range(start, stop) if storing and layer not in skipped]
+        grouped = self.groups(part.slots) and arguments["attention_mask"] is not None
         with (
             self.upcast.over(batch * time),
+            grouping(self.config, grouped),
             self._only(start, stop, hidden) as reached,
             bypassed(passed_over),
             left_early(leaving),

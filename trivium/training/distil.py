@@ -90,8 +90,8 @@ def make_draft(
     ``write_from`` are the beginnings of the texts to learn from, instead of the built-in ones.
 
     A folder that holds the finished draft is left as it is; one that holds part of it is gone on with. Raises
-    RunMismatch where it holds another draft, NotOffered for a target that is no Hugging Face model. A target in bfloat16
-    is faster where the processor has it: then the products of the draft's training are in bfloat16 too.
+    RunMismatch where it holds another draft, NotOffered for a target that is no Hugging Face model. With a target in
+    bfloat16, faster where the processor has it, the products of the draft's training are in bfloat16 too.
     """
     home, target = Path(folder), system.model
     require_offers("make_draft", target, ["causal", "state"])
