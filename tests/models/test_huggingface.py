@@ -559,7 +559,6 @@ def test_masked_passes_over_a_state_group_the_queries_of_a_key(family, training,
     """No key is repeated; with and without gradients the numbers are those of transformers' own attention."""
     adapter = wrapped(family)
     ids, mask = pad(ROWS, "left")
-    state = adapter(ids, mask=mask, keep_state=True).state
     new, real = tokens(3, 4, seed=5), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]]).bool()
     grouped = ALL_ATTENTION_FUNCTIONS[GROUPED]
     layers = []
@@ -571,6 +570,7 @@ def test_masked_passes_over_a_state_group_the_queries_of_a_key(family, training,
     made = []
     for shared in (True, False):
         adapter.shares_keys = shared
+        state = adapter(ids, mask=mask, keep_state=True).state
         with torch.set_grad_enabled(training):
             embeds = adapter.embed(new).detach().requires_grad_(training)
             logits = adapter(embeds=embeds, mask=real, state=state).logits
