@@ -12,6 +12,7 @@ from trivium.data.lessons import NOTHING
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
 from trivium.decoding.speculative import Speculative
+from trivium.drafting._trained import Head
 from trivium.drafting.chimera import Chimera, Drafting
 from trivium.models.unembedding import read_off, unembedding
 from trivium.training.drafters import frozen
@@ -59,7 +60,7 @@ def test_drafts_of_a_ragged_batch_are_those_of_the_whole_sequence(one_head):
     model = tiny()
     drafter = Chimera(steps=3, one_head=one_head, tree=TREE)
     module = module_of(drafter, model)
-    session = Drafting(module, model, drafter.shape)
+    session = Drafting(module, Head(*unembedding(model, "chimera")), model, drafter.shape)
     texts = [PROMPT[row][MASK[row]].tolist() for row in range(3)]
     known = [0, 0, 0]
     for number, taken in enumerate([(1, 1, 1), (1, 3, 2), (0, 2, 4)]):

@@ -15,7 +15,7 @@ def run(decoder, model, *, prompt=PROMPT, mask=MASK, limit=20, seed=0):
     return decoder(model, prompt, mask=mask, limit=limit, generator=torch.Generator().manual_seed(seed))
 
 
-def made_random(drafter, model, folder, seed=0):
+def made_random(drafter, model, folder, seed=0, facts=None):
     """The drafter with a folder of random weights."""
     module = drafter.build(model)
     generator = torch.Generator().manual_seed(seed)
@@ -23,7 +23,7 @@ def made_random(drafter, model, folder, seed=0):
         for parameter in module.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.add_(noise.to(parameter.dtype) / parameter.shape[-1] ** 0.5)
-    drafter.save(module, folder, model, base="made-up", accuracy=guessed(drafter.depth), facts={})
+    drafter.save(module, folder, model, base="made-up", accuracy=guessed(drafter.depth), facts=facts or {})
     return replace(drafter, folder=str(folder))
 
 

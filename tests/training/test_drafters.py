@@ -12,7 +12,7 @@ from trivium.core.progress import Bar
 from trivium.drafting.medusa import Medusa
 from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer
-from trivium.training.drafters import Texts, measured, teach, write_lessons
+from trivium.training.drafters import Texts, frequent, measured, teach, write_lessons
 from trivium.training.settings import TrainingSettings
 
 TEXTS = Texts(count=32, length=12, seed=3)
@@ -91,6 +91,15 @@ def test_another_drafter_or_other_texts_do_not_go_on_in_the_folder(system, lesso
         write_lessons(system, lessons.folder, Texts(count=32, length=9, seed=3), Bar(0))
     with pytest.raises(ValueError, match="exceed the 1024 positions"):
         write_lessons(system, tmp_path / "long", Texts(count=32, length=1000), Bar(0))
+
+
+def test_frequent_tokens_are_counted_over_what_is_learned_from(system, lessons, tmp_path):
+    written = [int(token) for token in lessons[0].ids[lessons[0].written]]
+    found = frequent(lessons, system.model.vocab_size)
+    assert set(found) == set(written)
+    assert found == sorted(found, key=lambda token: (-written.count(token), token))
+    teach(Medusa(heads=2), system, tmp_path, texts=TEXTS, training=TRAINING, lessons=lessons.folder)
+    assert Medusa(folder=str(tmp_path), vocabulary=2).frequent(system.model.vocab_size) == sorted(found[:2])
 
 
 def test_accuracies_are_shares_of_ranks():

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from trivium.core.tree import Draw
 from trivium.data.lessons import NOTHING
 from trivium.drafting._shape import TOP, Shape, guessed
 from trivium.models.trained import Module, TrainedFolder
+from trivium.models.unembedding import unembedding
 
 WEIGHTS = "draft.safetensors"
 
@@ -31,6 +32,7 @@ class Trained(ABC):
 
     folder: str | None
     nodes: int
+    vocabulary: int | None = None
     tree: tuple[tuple[int, ...], ...]
 
     module_fields: tuple[str, ...] = ()
@@ -49,6 +51,10 @@ class Trained(ABC):
         """What every such drafter checks when it is made."""
         if self.nodes < 2:
             raise ValueError(f"nodes counts the pending token too, so at least 2 to draft anything; got {self.nodes}")
+        if self.vocabulary is not None and self.vocabulary < 1:
+            raise ValueError(f"vocabulary must be at least 1 token, got {self.vocabulary}; None guesses among all")
+        if self.vocabulary is not None and self.folder is None:
+            raise ValueError("vocabulary counts tokens by how often the target wrote them, which only a folder knows")
         shape = Shape(self.tree)
         if self.folder is None and shape.depth > self.depth:
             raise ValueError(f"the tree is {shape.depth} deep, but only {self.depth} tokens are guessed ahead")
@@ -105,6 +111,26 @@ class Trained(ABC):
         home.check(card, model)
         return home.fill(self.resolved.build(model)).to(model.device, model.dtype).eval()
 
+    def reading(self, model: LanguageModel) -> tuple[Any, "Head"]:
+        """The module, and the target's head that it is read off with: whole, or the rows of the frequent tokens."""
+        module, head = self.opened(model), Head(*unembedding(model, card_of(self).name))
+        if self.vocabulary is None or isinstance(model, Partial):  # few tokens are left already
+            return module, head
+        kept = torch.tensor(self.frequent(model.vocab_size), device=model.device)
+        return _restricted(module, kept), head.of(kept)
+
+    def frequent(self, vocab_size: int) -> list[int]:
+        """The ``vocabulary`` tokens that the target wrote most often; of those it never wrote, the lowest ids."""
+        card = self.card
+        assert card is not None
+        assert self.vocabulary is not None
+        if "frequent" not in card:
+            raise ValueError(
+                f"{self.folder} does not say which tokens are frequent; train it again, or leave vocabulary"
+            )
+        ranked = dict.fromkeys([*card["frequent"], *range(vocab_size)])
+        return sorted(list(ranked)[: self.vocabulary])  # in the order of ids, so that ties go to the lowest
+
     def save(
         self,
         module: nn.Module,
@@ -157,13 +183,30 @@ def rank(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits > own).sum(-1).clamp(max=TOP).where(targets != NOTHING, -1)
 
 
-def likeliest(logits: Tensor, name: str) -> Tensor:
-    """(..., vocab) -> the TOP likeliest tokens (..., ranks), the best first. Raises NotFinite for NaN and infinity,
-    which would be verified in vain."""
+class Head(NamedTuple):
+    """A target's head as drafters read hidden states off with it: weight (rows, width), bias (rows,), and the tokens of
+    the rows where they are not all there are."""
+
+    weight: Tensor
+    bias: Tensor | None
+    tokens: Tensor | None = None
+
+    def of(self, kept: Tensor) -> "Head":
+        """The rows of these tokens."""
+        return Head(self.weight[kept], None if self.bias is None else self.bias[kept], kept)
+
+    @property
+    def matrix(self) -> tuple[Tensor, Tensor | None]:
+        return self.weight, self.bias
+
+
+def likeliest(logits: Tensor, name: str, tokens: Tensor | None = None) -> Tensor:
+    """(..., rows) -> the TOP likeliest tokens (..., ranks), the best first; ``tokens`` (rows,) where they are not all.
+    Raises NotFinite for NaN and infinity, which would be verified in vain."""
     best = logits.topk(min(TOP, logits.shape[-1]))
     if not best.values[..., 0].isfinite().all():  # NaN counts as the largest
         raise NotFinite(f"the guesses of {name} are not finite; use a wider dtype, or train it again")
-    return best.indices.cpu()
+    return (best.indices if tokens is None else tokens[best.indices]).cpu()
 
 
 class LastStates:

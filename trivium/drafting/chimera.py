@@ -2,7 +2,9 @@
 
 Source
     Zeng, Yu et al. 2024, "Chimera: A Lossless Decoding Method for Accelerating Large Language Models Inference by
-    Fusing all Tokens", arXiv:2402.15758 (authors and number as we have them, not verified).
+    Fusing all Tokens", arXiv:2402.15758 (authors and number as we have them, not verified). Guessing among frequent
+    tokens: Zhao et al. 2025, "FR-Spec: Accelerating Large-Vocabulary Language Models via Frequency-Ranked Speculative
+    Sampling", arXiv:2502.14856.
 Equation
     e_i = W_2 R([E(x_{i-2}); E(x_{i-1}); E(x_i)]),   R(z) = z + silu(W_1 z + b_1)
     o = layer(h_0 .. h_{n-1}, e_n, e_{n+1} ..);   logits_j = U_j [h_{n-1}; o_{n+j-1}],   U_j = U_0 M_j
@@ -35,7 +37,7 @@ from trivium.core.protocols import LanguageModel, State
 from trivium.core.tree import TokenTree
 from trivium.data.lessons import NOTHING, Lesson
 from trivium.drafting._shape import TOP, Shape
-from trivium.drafting._trained import Trained, likeliest, rank, seen
+from trivium.drafting._trained import Head, Trained, likeliest, rank, seen
 from trivium.models.trained import Module
 from trivium.models.unembedding import read_off, unembedding
 
@@ -60,6 +62,9 @@ class Chimera(Trained):
     """Size of the tree, the pending token included."""
     tree: tuple[tuple[int, ...], ...] = ()
     """The tree as paths of ranks, such as ((0,), (1,), (0, 0)); empty for the best one by measured accuracies."""
+    vocabulary: int | None = None
+    """Guess only among so many tokens, those that the target wrote most often while this was taught (FR-Spec): drafting
+    costs less, and rare tokens are never drafted. None for all; 8192 suits vocabularies of many tokens."""
 
     module_fields = ("steps", "one_head")
 
@@ -82,7 +87,7 @@ class Chimera(Trained):
         generator: torch.Generator,
         logits: Callable[[Tensor, Sequence[Tensor]], Tensor],
     ) -> "Drafting":
-        return Drafting(self.opened(model), model, self.shape)
+        return Drafting(*self.reading(model), model, self.shape)
 
     def loss(self, module: Any, model: LanguageModel, lesson: Lesson, generator: torch.Generator) -> Loss:
         """How far the drafts are from what the target says, and the module's states from the target's."""
@@ -183,9 +188,8 @@ class Drafting:
 
     reads_prompt = True
 
-    def __init__(self, module: Fusing, model: LanguageModel, shape: Shape) -> None:
-        self.module, self.model, self.shape = module, model, shape
-        self.head = unembedding(model, "chimera")
+    def __init__(self, module: Fusing, head: Head, model: LanguageModel, shape: Shape) -> None:
+        self.module, self.head, self.model, self.shape = module, head, model, shape
         self.waiting: dict[int, Tensor] = {}  # row -> states (n, width) not fed yet
         self.last: dict[int, Tensor] = {}  # row -> its last verified state (width,)
         self.order: list[int] = []
@@ -249,8 +253,8 @@ class Drafting:
         for depth in range(min(self.shape.depth, room)):
             step = torch.full((batch, len(level)), depth, device=o.device)
             there = reference[:, None].expand(-1, len(level), -1)
-            logits = self.module.logits(there, outputs, step, self.head)
-            tops = likeliest(logits, "chimera")  # (rows, nodes of the level, ranks)
+            logits = self.module.logits(there, outputs, step, self.head.matrix)
+            tops = likeliest(logits, "chimera", self.head.tokens)  # (rows, nodes of the level, ranks)
             possible = tops.shape[-1]
             below = (depths == depth + 1).nonzero()[:, 0]
             place = torch.searchsorted(level, parents[below])

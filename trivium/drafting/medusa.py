@@ -2,7 +2,9 @@
 
 Source
     Cai, Li, Geng, Peng, Lee, Chen, Dao 2024, "Medusa: Simple LLM Inference Acceleration Framework with Multiple
-    Decoding Heads", arXiv:2401.10774: section 2.1 (heads), 2.2.1 with frozen target (training), 2.3.3 (tree).
+    Decoding Heads", arXiv:2401.10774: section 2.1 (heads), 2.2.1 with frozen target (training), 2.3.3 (tree). Guessing
+    among frequent tokens: Zhao et al. 2025, "FR-Spec: Accelerating Large-Vocabulary Language Models via
+    Frequency-Ranked Speculative Sampling", arXiv:2502.14856.
 Equation
     logits_k = U_k (h + silu(W_k h + b_k)),  k = 1..K:   the token k places after the pending one
     loss = sum_k 0.8^k CE(logits_k, y_k);   the tree adds node after node by the largest product of measured accuracies
@@ -33,7 +35,7 @@ from trivium.core.protocols import LanguageModel
 from trivium.core.tree import TokenTree
 from trivium.data.lessons import NOTHING, Lesson
 from trivium.drafting._shape import Shape
-from trivium.drafting._trained import LastStates, Trained, likeliest, rank
+from trivium.drafting._trained import Head, LastStates, Trained, likeliest, rank
 from trivium.models.trained import Module
 from trivium.models.unembedding import read_off, unembedding
 
@@ -61,6 +63,9 @@ class Medusa(Trained):
     """Size of the tree, the pending token included."""
     tree: tuple[tuple[int, ...], ...] = ()
     """The tree as paths of ranks, such as ((0,), (1,), (0, 0)); empty for the best one by measured accuracies."""
+    vocabulary: int | None = None
+    """Guess only among so many tokens, those that the target wrote most often while this was taught (FR-Spec): drafting
+    costs less, and rare tokens are never drafted. None for all; 8192 suits vocabularies of many tokens."""
 
     module_fields = ("heads", "blocks", "own_heads")
 
@@ -84,7 +89,7 @@ class Medusa(Trained):
         generator: torch.Generator,
         logits: Callable[[Tensor, Sequence[Tensor]], Tensor],
     ) -> "Guessing":
-        return Guessing(self.opened(model), unembedding(model, "medusa"), self.shape)
+        return Guessing(*self.reading(model), self.shape)
 
     def loss(self, module: Any, model: LanguageModel, lesson: Lesson, generator: torch.Generator) -> Loss:
         """Cross-entropy of what the heads guess at some places of the lesson, later heads weighing less."""
@@ -140,7 +145,7 @@ class Heads(Module):
 class Guessing(LastStates):
     """One batch: every row's last state, and the tree that its heads fill."""
 
-    def __init__(self, module: Heads, head: tuple[Tensor, Tensor | None], shape: Shape) -> None:
+    def __init__(self, module: Heads, head: Head, shape: Shape) -> None:
         super().__init__("medusa")
         self.module, self.head, self.shape = module, head, shape
 
@@ -148,8 +153,8 @@ class Guessing(LastStates):
         trees = [TokenTree.chain(int(context[-1])) for context in contexts]
         active = [row for row, most in enumerate(room) if most > 0]
         if active:
-            logits = self.module(self.last(active), self.head)
-            tops = likeliest(logits, "medusa").transpose(0, 1)  # (rows, heads, ranks)
+            logits = self.module(self.last(active), self.head.matrix)
+            tops = likeliest(logits, "medusa", self.head.tokens).transpose(0, 1)  # (rows, heads, ranks)
             for row, top in zip(active, tops, strict=True):
                 trees[row] = self.shape.tree(int(contexts[row][-1]), top, room[row])
         return trees

@@ -31,6 +31,8 @@ from trivium.training.settings import TrainingSettings
 
 ROWS = 16
 """Texts of one lesson."""
+FREQUENT = 2**14
+"""Tokens that are noted as frequent, at most."""
 RANKS = 10
 """Ranks whose frequency is measured at each depth."""
 
@@ -208,9 +210,25 @@ def teach(
             raise ValueError(f"the training of {name} diverged: {result.diverged}; lower the learning rate")
         module.eval()
         accuracy = measured(torch.cat([drafter.ranks(module, model, read[number]) for number in read.held_out]))
-    facts = {"texts": settings(texts), "training": settings(training), "loss": result.loss, "steps": result.steps}
+    facts: dict[str, Any] = {
+        "texts": settings(texts),
+        "training": settings(training),
+        "loss": result.loss,
+        "steps": result.steps,
+    }
+    facts["frequent"] = frequent(read, model.vocab_size)
     drafter.save(module, folder, model, base=system.name, accuracy=accuracy, facts=facts)
     return {"folder": str(folder), "steps": result.steps, "loss": result.loss, "accuracy": accuracy}
+
+
+def frequent(lessons: Lessons, vocab_size: int) -> list[int]:
+    """Tokens that the target wrote in what is learned from, the most frequent first, among equals the lowest ids."""
+    counts = torch.zeros(vocab_size, dtype=torch.int64)
+    for number in range(lessons.held_out.start):
+        lesson = lessons[number]
+        counts += lesson.ids[lesson.written].bincount(minlength=vocab_size)
+    order = counts.argsort(descending=True, stable=True)
+    return order[: min(int((counts > 0).sum()), FREQUENT)].tolist()
 
 
 def measured(ranks: Tensor) -> list[list[float]]:
