@@ -27,6 +27,7 @@ from trivium.data.lessons import Lesson
 from trivium.data.openings import openings
 from trivium.models.system import System
 from trivium.training.loop import train
+from trivium.training.record import differences
 from trivium.training.settings import TrainingSettings
 
 ROWS = 16
@@ -95,8 +96,7 @@ def write_lessons(system: System, folder: Path, texts: Texts, bar: Bar) -> "Less
     """
     facts = {"model": system.name, "fingerprint": system.fingerprint, **settings(texts)}
     note = folder / "lessons.json"
-    if note.exists() and (known := json.loads(note.read_text(encoding="utf-8"))) != facts:
-        differing = sorted(name for name in known.keys() | facts.keys() if known.get(name) != facts.get(name))
+    if note.exists() and (differing := list(differences(json.loads(note.read_text(encoding="utf-8")), facts))):
         raise RunMismatch(
             f"{folder} holds other lessons; they differ in {', '.join(differing)}. Choose another folder, or delete it"
         )
@@ -244,8 +244,8 @@ def same_recipe(recipe: Mapping[str, Any], system: System, folder: Path, what: s
     """Note what is being trained in a folder, a ``what``. Raises RunMismatch where it was something else."""
     facts = {**recipe, "model": system.name, "sha": system.fingerprint}
     note = folder / "work" / "recipe.json"
-    if note.exists() and (known := json.loads(note.read_text(encoding="utf-8"))) != json.loads(json.dumps(facts)):
-        differing = sorted(name for name in known.keys() | facts.keys() if known.get(name) != facts.get(name))
+    here = json.loads(json.dumps(facts))
+    if note.exists() and (differing := list(differences(json.loads(note.read_text(encoding="utf-8")), here))):
         raise RunMismatch(
             f"{folder} holds the training of another {what}; it differs in {', '.join(differing)}. Choose another "
             "folder, or delete it"

@@ -33,7 +33,7 @@ def known_run(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     except ValueError as error:
         raise BrokenModel(f"{path} is not JSON ({error}); choose another folder") from error
     here = json.loads(json.dumps(facts))
-    for name in _differences(there, here):
+    for name in differences(there, here):
         raise RunMismatch(
             f"{folder} holds another training run: {name} is {_at(there, name)} there and {_at(here, name)} here; "
             "choose another folder, or the same settings to go on"
@@ -41,11 +41,13 @@ def known_run(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     return there
 
 
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    """What is not the same there as here, as JSON has it. A setting that an earlier version did not know counts as
+    None."""
     for name in here:
         before, now = there.get(name), here[name]
         if isinstance(before, dict) and isinstance(now, dict):
-            yield from _differences(before, now, f"{prefix}{name}.")
+            yield from differences(before, now, f"{prefix}{name}.")
         elif before != now:
             yield prefix + name
 
