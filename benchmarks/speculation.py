@@ -39,7 +39,11 @@ TARGETS = {"copy": 4.5, "code": 2.0, "chat": 1.6}
 OVER_PEERS = 1.5
 OVER_BATCH = 1.2
 ROWS = 16
-HEADS = ("medusa", "hidden_transfer", "chimera")
+HEADS = {
+    "medusa": {"nodes": 16, "vocabulary": 8192},
+    "hidden_transfer": {"nodes": 5},  # and three guesses beside each node
+    "chimera": {"nodes": 16, "vocabulary": 8192},
+}
 POSITIONS = (1, 4, 8, 16)
 
 
@@ -87,7 +91,7 @@ def run(*, new: int = 64, repeats: int = 3, count: int = 5, drafts: str | None =
         prompt = _asked(system, "copy", "test", 1)[0]
         costs = ", ".join(f"v({width}) {pass_cost(one, prompt, width):.2f}" for width in POSITIONS)
         notes.append(f"time of a pass over N positions, {what}: {costs} after {prompt.shape[1]} tokens")
-    batch, made = _batch(system, model, new, repeats)
+    batch, made = _batch(system, model, new, repeats, drafts)
     rows.append(batch)
     notes.append(made)
     return {"rows": rows, "notes": notes}
@@ -100,13 +104,20 @@ def _candidates(drafts: str | None) -> dict[str, Decoder]:
         name = f"prompt_lookup(length={length}, trust={trust}, ngram={ngram})"
         found[name] = Speculative(PromptLookup(length=length, trust=trust, ngram=ngram))
     found["aded(paths=4)"] = Speculative(Aded(paths=4, iterations=40, max_draft=12))
-    for name in _there(drafts, HEADS):
-        drafter = find("drafting", name)(folder=str(Path(drafts or "") / name), nodes=15)
-        found[f"{name}(nodes=15)"] = Speculative(drafter)
+    for name in _there(drafts, tuple(HEADS)):
+        found[_called(name, HEADS[name])] = Speculative(_heads(drafts, name, HEADS[name]))
     if _there(drafts, ("draft",)):
         draft = load(Path(drafts or "") / "draft", dtype="bfloat16").model
         found["draft_model(length=3)"] = Speculative(DraftModel(draft, length=3, draws="deterministic"))
     return found
+
+
+def _heads(drafts: str | None, name: str, settings: dict[str, int]) -> Any:
+    return find("drafting", name)(folder=str(Path(drafts or "") / name), **settings)
+
+
+def _called(name: str, settings: dict[str, int]) -> str:
+    return f"{name}({', '.join(f'{word}={value}' for word, value in settings.items())})"
 
 
 def _there(drafts: str | None, names: Sequence[str]) -> list[str]:
@@ -178,11 +189,16 @@ def pass_cost(model: LanguageModel, prompt: Tensor, positions: int, repeats: int
     return statistics.median(many / one for many, one in zip(took["many"], took["one"], strict=True))
 
 
-def _batch(system: System, model: LanguageModel, new: int, repeats: int) -> tuple[dict[str, Any], str]:
+def _batch(
+    system: System, model: LanguageModel, new: int, repeats: int, drafts: str | None
+) -> tuple[dict[str, Any], str]:
     """Ragged rows of all kinds together: the drafter is chosen on validation prompts, as for single rows."""
-    choices = {
+    choices: dict[str, Decoder] = {
         f"prompt_lookup(length={length})": Speculative(PromptLookup(length=length, trust=1)) for length in (2, 4)
     }
+    for name in _there(drafts, ("medusa", "chimera")):
+        few = {"nodes": 4, "vocabulary": 8192}
+        choices[_called(name, few)] = Speculative(_heads(drafts, name, few))
     tune = _rows(system, "validation")
     bodies = {name: _together(model, tune, decoder, new) for name, decoder in choices.items()}
     took = {name: statistics.median(times) for name, times in in_turns(bodies, repeats=1).items()}
