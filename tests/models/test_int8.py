@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from tests.drafting.trained import made_random
 from tests.families import build
+from tests.models import made
 from tests.models.test_huggingface import a_tree, tokens
 from trivium.cli.generate import Command
 from trivium.compare.plan import Named, named_of
@@ -18,6 +20,7 @@ from trivium.core.errors import NotFinite, NotOffered, UnknownName
 from trivium.core.seeds import generator
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.speculative import Speculative
+from trivium.drafting.medusa import Medusa
 from trivium.drafting.prompt_lookup import PromptLookup
 from trivium.models import _int8
 from trivium.models._compiled import CompiledStep
@@ -265,3 +268,21 @@ def test_generate_and_open_again(capsys, monkeypatch):
     monkeypatch.setattr("trivium.cli.generate.load", lambda name, dtype, compile: system if dtype == "int8" else None)
     Command("Once", model="x", dtype="int8", limit=3, json=True).run()
     assert len(json.loads(capsys.readouterr().out)["ids"]) == 3
+
+
+@pytest.mark.parametrize("own_heads", [False, True])
+def test_what_was_trained_for_the_model_drafts_for_it_in_8_bits(tmp_path, own_heads):
+    made.folder(tmp_path / "model")
+    whole = load(tmp_path / "model")
+    heads = made_random(Medusa(heads=2, own_heads=own_heads, nodes=8), whole.model, tmp_path / "heads")
+    eight = load(tmp_path / "model", dtype="int8").model
+    prompt = torch.tensor([[5, 6, 7, 8]])
+    drafted, plain = (
+        decoder(eight, prompt, limit=12, generator=generator(0)) for decoder in (Speculative(heads), Greedy())
+    )
+    assert drafted.trace.total("drafted") > 0
+    assert torch.equal(drafted.ids, plain.ids)
+    with torch.no_grad():
+        eight.inner.lm_head.codes.neg_()
+    with pytest.raises(ValueError, match="was trained for made-up"):
+        Speculative(heads)(eight, prompt, limit=2, generator=generator(0))

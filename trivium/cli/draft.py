@@ -34,7 +34,7 @@ class Train:
     """The target: a folder, a known name or a hub identifier. A drafter fits this model only."""
     texts: Texts = field(default_factory=Texts)
     """Of what the target writes."""
-    steps: int = 300
+    steps: int = 400
     """Updates of the drafter's weights."""
     learning_rate: float = 1e-3
     """The peak of a cosine with a warm-up."""

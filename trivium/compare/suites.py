@@ -133,9 +133,9 @@ SUITES: Mapping[str, Suite] = {
         kind="decoding",
         title="Lossless decoding: how fast?",
         contenders=lossless,
-        task="speed",
+        task="speed(count=2, warmups=1)",
         budget="64 new_tokens",
-        seeds=5,
+        seeds=3,
         shown=Shown(
             ratio="speed",
             against=("greedy", "transformers", "transformers, lookup", "transformers, assisted"),

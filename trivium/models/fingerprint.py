@@ -25,6 +25,12 @@ def fingerprint(model: LanguageModel) -> str:
     return known[1]
 
 
+def stands_for(model: LanguageModel, known: str) -> None:
+    """Let a model count as the one of this fingerprint, so that what was trained for that fits it: the same weights in
+    fewer bits."""
+    _hashes[model] = (_probes(model), known)
+
+
 @torch.no_grad()
 def _probes(model: LanguageModel) -> list[float]:
     """Of each weight the sum of about 16 values spread over it."""

@@ -62,14 +62,22 @@ def load(
             raise NotOffered(f"{folder} holds a native model, which is not run in 8 bits; use dtype='bfloat16'")
         model: Any = restore(folder).to(device=device, dtype=DTYPES[dtype])
     else:
-        from trivium.models.huggingface import wrap  # brings transformers in: seconds that native models need not wait
+        from trivium.models.huggingface import (
+            HuggingFaceModel,
+            wrap,
+        )  # brings transformers in: seconds that native models need not wait
 
         opened = _pretrained(folder, config, DTYPES.get(dtype, torch.bfloat16), remote_code).to(device)
         if dtype == INT8:
             from trivium.models._int8 import quantise
+            from trivium.models.fingerprint import fingerprint as of_weights
+            from trivium.models.fingerprint import stands_for
 
-            opened = quantise(opened)
-        model = wrap(opened, compile=compile)
+            whole = of_weights(HuggingFaceModel(opened))
+            model = wrap(quantise(opened), compile=compile)
+            stands_for(model, whole)  # what was trained for the model drafts for it in 8 bits too
+        else:
+            model = wrap(opened, compile=compile)
     name = Path(name_or_path).name if Path(name_or_path).exists() else str(name_or_path)
     return System(
         model.eval(),

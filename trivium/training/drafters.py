@@ -68,7 +68,7 @@ class Taught(Protocol):
 class Texts:
     """What the target is asked to write."""
 
-    count: int = 256
+    count: int = 384
     """Texts that the target writes, in lessons of 16; one in eight is kept for measuring."""
     length: int = 128
     """New tokens of each."""
@@ -181,7 +181,7 @@ def teach(
     folder: Path,
     *,
     texts: Texts = Texts(),
-    training: TrainingSettings = TrainingSettings(steps=300, weight_decay=0.0),
+    training: TrainingSettings = TrainingSettings(steps=400, weight_decay=0.0),
     lessons: Path | None = None,
     bar: Bar | None = None,
 ) -> dict[str, Any]:
