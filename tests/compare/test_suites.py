@@ -115,7 +115,7 @@ def test_a_run_by_the_command_is_resumed_and_shows_its_tables(tmp_path, capsys, 
     assert command(home) == 0
     report = json.loads((home / "report.json").read_text())
     measured = [row["name"] for row in report["contenders"] if row["measures"]]
-    assert measured == ["greedy", "aded", "prompt_lookup", "skip_decode"]
+    assert measured == ["greedy", "aded", "joined", "prompt_lookup", "skip_decode"]
     notes = {row["name"]: row["note"] for row in report["contenders"]}
     assert notes["transformers, lookup"] == "not applicable, needs a Hugging Face model"
     assert [table["group"] for table in report["by_group"]] == [

@@ -113,6 +113,10 @@ def made_of(folder: Path) -> tuple[Path, str | None]:
     return folder, name
 
 
+JOINED = ("medusa", "chimera")
+"""Drafters with a folder that are tried joined with prompt lookup too."""
+
+
 def _drafters(drafts: Sequence[tuple[Path, str | None]]) -> Iterator[tuple[str, Any]]:
     """Each drafter with what it needs, labelled: those that run a model once per draft model, trained ones once per
     folder of theirs, the others with their defaults."""
@@ -125,7 +129,10 @@ def _drafters(drafts: Sequence[tuple[Path, str | None]]) -> Iterator[tuple[str, 
             continue
         fitting = [folder for folder, what in drafts if what == (name if where == "folder" else None)]
         for folder in fitting:
-            yield name if len(fitting) == 1 else f"{name} ({folder.name})", cls(**{where: str(folder)})
+            label, made = name if len(fitting) == 1 else f"{name} ({folder.name})", cls(**{where: str(folder)})
+            yield label, made
+            if name in JOINED:
+                yield f"joined, {label}", find("drafting", "joined")(then=made)
 
 
 SUITES: Mapping[str, Suite] = {
