@@ -136,15 +136,16 @@ def test_a_run_by_the_command_is_resumed_and_shows_its_tables(tmp_path, capsys, 
         assert word in drawn.section
     assert sections.groups(report, looks(report)) is None
     records = (home / "records.jsonl").read_bytes().splitlines(keepends=True)
-    assert len(records) == 4 * 2 * 4
+    assert len(records) == len(measured) * 2 * 4
     (home / "records.jsonl").write_bytes(b"".join(records[:-5]))
     assert command(home) == 0
     assert len((home / "records.jsonl").read_bytes().splitlines()) == len(records)
     assert (home / "records.jsonl").read_bytes().startswith(b"".join(records[:-5]))
     order = [json.loads(line) for line in records]
-    turns = [[r["contender"] for r in order[at : at + 4]] for at in range(0, len(order), 4)]
-    assert all(len(set(turn)) == 4 for turn in turns)  # all contenders meet on each example and repeat
-    assert len({turn[0] for turn in turns}) == 4  # and each goes first at times
+    count = len(measured)
+    turns = [[r["contender"] for r in order[at : at + count]] for at in range(0, len(order), count)]
+    assert all(len(set(turn)) == count for turn in turns)  # all contenders meet on each example and repeat
+    assert len({turn[0] for turn in turns}) == count  # and each goes first at times
 
 
 def test_drafts_without_a_suite_are_refused(capsys, tmp_path):
