@@ -29,6 +29,7 @@ from trivium.decoding.greedy import Greedy
 from trivium.decoding.speculative import Speculative
 from trivium.drafting.aded import Aded
 from trivium.drafting.draft_model import DraftModel
+from trivium.drafting.joined import Joined
 from trivium.drafting.prompt_lookup import PromptLookup
 from trivium.models.huggingface import HuggingFaceModel, wrap
 from trivium.models.sources import load
@@ -47,7 +48,9 @@ HEADS = {
 POSITIONS = (1, 4, 8, 16)
 
 
-def run(*, new: int = 64, repeats: int = 3, count: int = 5, drafts: str | None = None) -> dict[str, Any]:
+def run(
+    *, new: int = 64, repeats: int = 3, count: int = 5, tuned_on: int = 3, drafts: str | None = None
+) -> dict[str, Any]:
     system = load("smollm2-135m", dtype="bfloat16")
     model = system.model
     assert isinstance(model, HuggingFaceModel)
@@ -56,10 +59,12 @@ def run(*, new: int = 64, repeats: int = 3, count: int = 5, drafts: str | None =
     notes = [processor(), *_left_out(drafts)]
     candidates = _candidates(drafts)
     assistant = _assistant(drafts)
-    for width in POSITIONS:  # compile before anything is timed
-        pass_cost(fast, _asked(system, "chat", "validation", 1)[0], width, repeats=1)
+    short = _asked(system, "chat", "validation", 1)[0]
+    for prompt in (short, short.repeat(1, 8)[:, :300]):  # compile for both sizes of buffers before anything is timed
+        for width in POSITIONS:
+            pass_cost(fast, prompt, width, repeats=1)
     for kind, target in TARGETS.items():
-        chosen, tried = _tuned(candidates, fast, _asked(system, kind, "validation", count), new)
+        chosen, tried = _tuned(candidates, fast, _asked(system, kind, "validation", tuned_on), new)
         asked = _asked(system, kind, "test", count)
         bodies: dict[str, Callable[[], Any]] = {
             "ours": _ours(fast, asked, candidates[chosen], new),
@@ -70,9 +75,7 @@ def run(*, new: int = 64, repeats: int = 3, count: int = 5, drafts: str | None =
         }
         if assistant is not None:
             bodies["assistant"] = _transformers(model, asked, new, assistant_model=assistant)
-        longest = [max(asked, key=lambda prompt: prompt.shape[1])]  # whatever is compiled for a size is compiled now
-        for decoder in (candidates[chosen], Greedy()):
-            _ours(fast, longest, decoder, new)()
+        _ours(fast, asked[:1], candidates[chosen], 8)()
         _transformers(model, asked[:1], 8)()
         took = in_turns(bodies, repeats=repeats, warmup=0)
         peers = [name for name in ("lookup", "assistant") if name in took]
@@ -105,7 +108,10 @@ def _candidates(drafts: str | None) -> dict[str, Decoder]:
         found[name] = Speculative(PromptLookup(length=length, trust=trust, ngram=ngram))
     found["aded(paths=4)"] = Speculative(Aded(paths=4, iterations=40, max_draft=12))
     for name in _there(drafts, tuple(HEADS)):
-        found[_called(name, HEADS[name])] = Speculative(_heads(drafts, name, HEADS[name]))
+        heads = _heads(drafts, name, HEADS[name])
+        found[_called(name, HEADS[name])] = Speculative(heads)
+        if name != "hidden_transfer":
+            found[f"lookup joined with {name}"] = Speculative(Joined(PromptLookup(length=8), heads, nodes=16))
     if _there(drafts, ("draft",)):
         draft = load(Path(drafts or "") / "draft", dtype="bfloat16").model
         found["draft_model(length=3)"] = Speculative(DraftModel(draft, length=3, draws="deterministic"))
@@ -198,7 +204,9 @@ def _batch(
     }
     for name in _there(drafts, ("medusa", "chimera")):
         few = {"nodes": 4, "vocabulary": 8192}
-        choices[_called(name, few)] = Speculative(_heads(drafts, name, few))
+        heads = _heads(drafts, name, few)
+        choices[_called(name, few)] = Speculative(heads)
+        choices[f"lookup joined with {name}, 4 nodes"] = Speculative(Joined(PromptLookup(length=2), heads, nodes=4))
     tune = _rows(system, "validation")
     bodies = {name: _together(model, tune, decoder, new) for name, decoder in choices.items()}
     took = {name: statistics.median(times) for name, times in in_turns(bodies, repeats=1).items()}
