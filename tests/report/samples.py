@@ -107,7 +107,7 @@ def decoding(prompts: int = 12, seeds: int = 2) -> dict[str, Any]:
     return {
         "title": "Decoding on smollm2-135m",
         "kind": "decoding",
-        "question": "Which decoder serves continuation best at 64 new tokens?",
+        "question": "Which decoder is best by continuation at 64 new tokens?",
         "task": {"name": "continuation", "config": "continuation()", "examples": prompts, "kinds": 3},
         "system": {"name": "smollm2-135m", "config": "smollm2-135m", "dtype": "float32", "fingerprint": "9f31c0de"},
         "budget": {"unit": "new_tokens", "amount": 64.0, "tolerance": 0.02, "text": "64 new_tokens"},

@@ -26,7 +26,7 @@ def html(pages):
 def test_the_page_of_the_documented_example_holds_every_part():
     page = report.page(example_report())
     for part in (
-        "Which decoding serves continuation best", "contrastive_search is better than greedy in repeated 4-grams",
+        "Which decoding is best by continuation", "contrastive_search is better than greedy in repeated 4-grams",
         "supported", "not visible at this scale", "not applicable, needs truncate", "untuned", "baseline", "lossless",
         "held equal", "64 new tokens", "cluster bootstrap, 10000 resamples", "trivium compare --again runs/decoding",
         "bits per byte on held-out text", "2026-01-01T00:00:00+00:00",
