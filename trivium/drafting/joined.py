@@ -4,9 +4,10 @@ Source
     Oliaro, Jia, Campos, Qiao 2024, "SuffixDecoding: Extreme Speculative Decoding for Emerging AI Applications",
     arXiv:2411.04975: its hybrid with a model-based drafter (idea only).
 Equation
-    tree = nodes of T_first, then those of T_then whose parent is in it, equal paths being one;   at most ``nodes``
+    tree = nodes of T_first, then those of T_then whose parent is in the tree
+    equal paths are one;   |tree| <= nodes
 Shapes
-    two trees per row -> one tree of at most ``nodes`` nodes
+    two trees per row -> one tree of at most so many nodes
 Cost
     Both drafters' own work at each pass, and O(nodes) on top.
 Caveats
