@@ -10,8 +10,8 @@ accepted at greater length, so that a ratio may exceed it a little.
 Trained heads and a draft model take part where ``--drafts FOLDER`` names what ``trivium draft`` wrote, each in a folder
 of its method's name; the draft model, in ``draft``, is the assistant of transformers too.
 
-What holds copying back is the model: after the first two test prompts it goes on with 10.7 and 2.4 tokens a pass, since
-it copies the one and writes a text of its own after the other; the passes alone would allow 2.7 times plain decoding.
+What holds copying back is the model: after the first two test prompts it goes on with 2.4 and 10.7 tokens a pass, since
+it writes a text of its own after the one and copies the other; the passes alone would allow 2.7 times plain decoding.
 What holds the batch back is its slowest row: prompt lookup left 63 passes of 64, because rows of chat accept next to
 nothing while those that copy are done early; trained heads help every row, at the price of wider passes for all.
 """

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trivium.core.seeds import generator
-from trivium.nn.cross_entropy import ROWS
+from trivium.nn._by_rows import ROWS
 from trivium.nn.divergence import divergence_sum, divergence_sum_reference
 
 

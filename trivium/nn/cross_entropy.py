@@ -1,14 +1,15 @@
 """Cross-entropy summed over rows, with the gradient worked out while the logits are at hand."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from trivium.nn._by_rows import clear, summed
+
 IGNORED = -100
 """The target of a row that predicts nothing."""
-
-ROWS = 512
-"""Rows worked on at a time, so that half-precision logits are never all held in float32."""
 
 
 def cross_entropy_sum(logits: Float[Tensor, "rows vocab"], targets: Int[Tensor, "rows"]) -> Float[Tensor, ""]:
@@ -17,8 +18,7 @@ def cross_entropy_sum(logits: Float[Tensor, "rows vocab"], targets: Int[Tensor, 
     The usual kernels write the log-probabilities, a gradient with one entry per row, and the gradient of the logits;
     this one writes the last of these only, where it stays until the backward pass.
     """
-    total: Tensor = _CrossEntropySum.apply(logits, targets)  # type: ignore[assignment]
-    return total
+    return summed(_piece, logits, targets)
 
 
 def cross_entropy_sum_reference(logits: Float[Tensor, "rows vocab"], targets: Int[Tensor, "rows"]) -> Float[Tensor, ""]:
@@ -31,46 +31,17 @@ def cross_entropy_sum_reference(logits: Float[Tensor, "rows vocab"], targets: In
     return total
 
 
-class _CrossEntropySum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, logits: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        total = torch.zeros((), dtype=wide, device=logits.device)
-        for start in range(0, len(targets), ROWS):
-            rows = slice(start, start + ROWS)
-            target = targets[rows, None]
-            ignored = target == IGNORED
-            target = target.masked_fill(ignored, 0)
-            given = logits[rows].to(wide)
-            room = gradient[rows] if gradient is not None and wide == logits.dtype else None
-            shifted = torch.sub(given, given.amax(-1, keepdim=True), out=room)
-            chosen = shifted.gather(1, target)
-            slope = shifted.exp_()  # one exponential serves the sum and the gradient
-            mass = slope.sum(-1, keepdim=True)
-            total += (mass.log() - chosen).masked_fill_(ignored, 0.0).sum()
-            if gradient is not None:  # softmax minus one at the target, zero in an ignored row
-                slope.mul_(mass.reciprocal())
-                slope.scatter_add_(1, target, torch.full_like(target, -1, dtype=wide))
-                _clear(slope, ignored)
-                if room is None:
-                    gradient[rows] = slope
-        if gradient is not None:
-            ctx.save_for_backward(gradient)
-        return total
+def _piece(shifted: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    ignored = targets[:, None] == IGNORED
+    target = targets[:, None].masked_fill(ignored, 0)
+    chosen = shifted.gather(1, target)
+    slope = shifted.exp_()  # one exponential serves the sum and the gradient
+    mass = slope.sum(-1, keepdim=True)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, scale: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (gradient,) = ctx.saved_tensors
-        if scale.device.type == "cpu" and scale.item() == 1.0:  # total.backward(), the usual case
-            return gradient, None
-        return gradient * scale.to(gradient.dtype), None
+    def gradient() -> Tensor:  # softmax minus one at the target, zero in an ignored row
+        slope.mul_(mass.reciprocal())
+        slope.scatter_add_(1, target, torch.full_like(target, -1, dtype=slope.dtype))
+        clear(slope, ignored)
+        return slope
 
-
-def _clear(x: Tensor, ignored: Tensor) -> None:
-    """Zero the ignored rows in place; on a CPU without touching the others, elsewhere without waiting for a count."""
-    if x.device.type == "cpu":
-        x.index_fill_(0, ignored.nonzero()[:, 0], 0.0)
-    else:
-        x.masked_fill_(ignored, 0.0)
+    return (mass.log() - chosen).masked_fill_(ignored, 0.0).sum(), gradient

@@ -215,8 +215,8 @@ def teach(
         "training": settings(training),
         "loss": result.loss,
         "steps": result.steps,
+        "frequent": frequent(read, model.vocab_size),
     }
-    facts["frequent"] = frequent(read, model.vocab_size)
     drafter.save(module, folder, model, base=system.name, accuracy=accuracy, facts=facts)
     return {"folder": str(folder), "steps": result.steps, "loss": result.loss, "accuracy": accuracy}
 
