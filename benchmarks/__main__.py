@@ -1,7 +1,8 @@
-"""Run the benchmarks and record the ratios: ``python -m benchmarks [NAME ...] [--drafts FOLDER] [--gguf FILE]``.
+"""Run the benchmarks and record the ratios: ``python -m benchmarks [NAME ...] [--drafts FOLDER] [--device cuda] ...``.
 
 Each module has ``run() -> {"rows": [Ratio.to_dict(), ...], "notes": [sentence, ...]}``. Results are merged into
-``benchmarks/results.json`` with the machine they were measured on; run it on a machine that does nothing else.
+``benchmarks/results.json`` with the machine they were measured on; run it on a machine that does nothing else. Those of
+a GPU stand beside the others, under the name of the benchmark and the device.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from trivium.core.files import write
 from trivium.core.provenance import provenance
@@ -18,17 +20,20 @@ HERE = Path(__file__).parent
 OTHERS = {"__main__", "__init__", "pairs"}
 
 
-def main(wanted: list[str], options: dict[str, str | None]) -> None:
+def main(wanted: list[str], options: dict[str, Any]) -> None:
     """Run the named benchmarks, or all, each with the options that it knows."""
     known = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in OTHERS)
     for name in wanted or known:
         if name not in known:
             sys.exit(f"no benchmark is called {name!r}; there are {', '.join(known)}")
         run = import_module(f"benchmarks.{name}").run
-        found = run(**{word: value for word, value in options.items() if word in inspect.signature(run).parameters})
+        takes = inspect.signature(run).parameters
+        own = {word: value for word, value in options.items() if value is not None and word in takes}
+        found = run(**own)
+        elsewhere = own.get("device")
         path = HERE / "results.json"
         results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        results[name] = {**found, "provenance": provenance()}
+        results[f"{name} {elsewhere}" if elsewhere else name] = {**found, "provenance": provenance()}
         write(path, json.dumps(dict(sorted(results.items())), indent=1) + "\n")
         for row in found["rows"]:
             target = row.get("target")
@@ -43,5 +48,9 @@ if __name__ == "__main__":
     parser.add_argument("names", nargs="*", help="benchmarks to run; all by default")
     parser.add_argument("--drafts", help="folder with trained drafters: medusa, hidden_transfer, chimera, draft")
     parser.add_argument("--gguf", help="the 4-bit file of the model, for llama.cpp; fetched where not given")
+    parser.add_argument("--model", help="a folder or name in place of smollm2-135m, where the benchmark allows it")
+    parser.add_argument("--count", type=int, help="prompts of each kind, where there are such")
+    parser.add_argument("--repeats", type=int, help="runs of each contestant")
+    parser.add_argument("--device", help="where the model runs, such as cuda; the processor by default")
     said = vars(parser.parse_args())
     main(said.pop("names"), said)

@@ -54,9 +54,11 @@ def interleaved(
 
 
 def seconds(body: Callable[[], object]) -> float:
-    """Wall-clock seconds of one run."""
+    """Wall-clock seconds of one run, with all that it left a GPU to do."""
     start = time.perf_counter()
     body()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
@@ -79,8 +81,10 @@ def ratio_of(what: str, ours: list[float], peer: list[float], target: float | No
     return Ratio(what, middle(ratios), min(ratios), max(ratios), middle(ours), middle(peer), target).to_dict()
 
 
-def processor() -> str:
-    """What of this processor decides which kernels run, and the threads."""
+def processor(device: str = "cpu") -> str:
+    """The GPU; or what of this processor decides which kernels run, and the threads."""
+    if device != "cpu":
+        return f"{torch.cuda.get_device_name(device)}; torch {torch.__version__}"
     flags: set[str] = set()
     info = Path("/proc/cpuinfo")
     if info.is_file():

@@ -54,34 +54,40 @@ POSITIONS = (1, 4, 8, 16)
 
 
 def run(
-    *, new: int = 64, repeats: int = 3, count: int = 5, tuned_on: int = 3, drafts: str | None = None
+    *,
+    model: str = "smollm2-135m",
+    new: int = 64,
+    repeats: int = 3,
+    count: int = 5,
+    drafts: str | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
-    system = load("smollm2-135m", dtype="bfloat16")
-    model = system.model
-    assert isinstance(model, HuggingFaceModel)
-    fast = wrap(model.inner, compile=True)  # type: ignore[arg-type]
+    system = load(model, dtype="bfloat16", device=device)
+    slow = system.model
+    assert isinstance(slow, HuggingFaceModel)
+    fast = wrap(slow.inner, compile=True)  # type: ignore[arg-type]
     rows: list[dict[str, Any]] = []
-    notes = [processor(), *_left_out(drafts)]
-    candidates = _candidates(drafts)
-    assistant = _assistant(drafts)
+    notes = [f"{processor(device)}; {count} prompts of each kind, {repeats} repeats", *_left_out(drafts)]
+    candidates = _candidates(drafts, device)
+    assistant = _assistant(drafts, device)
     short = _asked(system, "chat", "validation", 1)[0]
     for prompt in (short, short.repeat(1, 8)[:, :300]):  # compile for both sizes of buffers before anything is timed
         for width in POSITIONS:
             pass_cost(fast, prompt, width, repeats=1)
     for kind, target in TARGETS.items():
-        chosen, tried = _tuned(candidates, fast, _asked(system, kind, "validation", tuned_on), new)
+        chosen, tried = _tuned(candidates, fast, _asked(system, kind, "validation", count), new)
         asked = _asked(system, kind, "test", count)
         bodies: dict[str, Callable[[], Any]] = {
             "ours": _ours(fast, asked, candidates[chosen], new),
-            "plain": _ours(model, asked, Greedy(), new),
+            "plain": _ours(slow, asked, Greedy(), new),
             "fast plain": _ours(fast, asked, Greedy(), new),
-            "generate": _transformers(model, asked, new),
-            "lookup": _transformers(model, asked, new, prompt_lookup_num_tokens=10),
+            "generate": _transformers(slow, asked, new),
+            "lookup": _transformers(slow, asked, new, prompt_lookup_num_tokens=10),
         }
         if assistant is not None:
-            bodies["assistant"] = _transformers(model, asked, new, assistant_model=assistant)
+            bodies["assistant"] = _transformers(slow, asked, new, assistant_model=assistant)
         _ours(fast, asked[:1], candidates[chosen], 8)()
-        _transformers(model, asked[:1], 8)()
+        _transformers(slow, asked[:1], 8)()
         took = in_turns(bodies, repeats=repeats, warmup=0)
         peers = [name for name in ("lookup", "assistant") if name in took]
         best = min(peers, key=lambda name: statistics.median(took[name]))
@@ -95,17 +101,17 @@ def run(
         notes.append(f"{kind}: chosen {chosen}; the others on validation prompts, in its time: {slower}")
         made = bodies["ours"]()
         notes.append(_account(kind, fast, asked[0], made, rows[-1]["ratio"]))
-    for what, one in (("as it is", model), ("compiled", fast)):
+    for what, one in (("as it is", slow), ("compiled", fast)):
         prompt = _asked(system, "copy", "test", 1)[0]
         costs = ", ".join(f"v({width}) {pass_cost(one, prompt, width):.2f}" for width in POSITIONS)
         notes.append(f"time of a pass over N positions, {what}: {costs} after {prompt.shape[1]} tokens")
-    batch, made = _batch(system, model, new, repeats, drafts)
+    batch, made = _batch(system, slow, new, repeats, drafts)
     rows.append(batch)
     notes.append(made)
     return {"rows": rows, "notes": notes}
 
 
-def _candidates(drafts: str | None) -> dict[str, Decoder]:
+def _candidates(drafts: str | None, device: str) -> dict[str, Decoder]:
     """Lossless contestants by name; a pass is at most 16 positions wide, which is what is compiled for."""
     found: dict[str, Decoder] = {"greedy": Greedy()}
     for length, trust, ngram in ((7, 2, 2), (15, 4, 2), (7, 7, 1), (15, 15, 1)):
@@ -115,10 +121,15 @@ def _candidates(drafts: str | None) -> dict[str, Decoder]:
     for name in _there(drafts, tuple(HEADS)):
         heads = _heads(drafts, name, HEADS[name])
         found[_called(name, HEADS[name])] = Speculative(heads)
-        if name != "hidden_transfer":
-            found[f"lookup joined with {name}"] = Speculative(Joined(PromptLookup(length=8), heads, nodes=16))
+        if name == "hidden_transfer":
+            continue  # verifies trees of its own only
+        for length, trust, ngram in ((8, 4, 2), (15, 4, 2), (15, 15, 1)):
+            lookup = PromptLookup(length=length, trust=trust, ngram=ngram)
+            found[f"lookup({length}, {trust}, {ngram}) joined with {name}"] = Speculative(
+                Joined(lookup, heads, nodes=16)
+            )
     if _there(drafts, ("draft",)):
-        draft = load(Path(drafts or "") / "draft", dtype="bfloat16").model
+        draft = load(Path(drafts or "") / "draft", dtype="bfloat16", device=device).model
         found["draft_model(length=3)"] = Speculative(DraftModel(draft, length=3, draws="deterministic"))
     return found
 
@@ -144,10 +155,10 @@ def _left_out(drafts: str | None) -> list[str]:
     return [f"left out, since no folder was given for them: {', '.join(lacking)}"] if lacking else []
 
 
-def _assistant(drafts: str | None) -> Any:
+def _assistant(drafts: str | None, device: str) -> Any:
     if not _there(drafts, ("draft",)):
         return None
-    return getattr(load(Path(drafts or "") / "draft", dtype="bfloat16").model, "inner")  # noqa: B009
+    return getattr(load(Path(drafts or "") / "draft", dtype="bfloat16", device=device).model, "inner")  # noqa: B009
 
 
 def _asked(system: System, kind: str, split: str, count: int) -> list[Tensor]:
@@ -231,7 +242,8 @@ def _rows(system: System, split: str) -> tuple[Tensor, Tensor]:
     items = list(prompts(split))
     asked = [system.prompt(system.chat(items[index % len(items)].text))[0] for index in range(ROWS)]
     width = max(len(row) for row in asked)
-    ids, mask = torch.zeros(ROWS, width, dtype=torch.int64), torch.zeros(ROWS, width, dtype=torch.bool)
+    ids = torch.zeros(ROWS, width, dtype=torch.int64, device=system.model.device)
+    mask = torch.zeros_like(ids, dtype=torch.bool)
     for row, prompt in enumerate(asked):
         ids[row, width - len(prompt) :], mask[row, width - len(prompt) :] = prompt, True
     return ids, mask

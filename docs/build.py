@@ -260,13 +260,14 @@ def speed_page() -> str:
     results = json.loads(path.read_text(encoding="utf-8"))
     for group, found in results.items():
         made = found["provenance"]
-        about = ast.get_docstring(ast.parse((ROOT / "benchmarks" / f"{group}.py").read_text(encoding="utf-8"))) or ""
+        module = ROOT / "benchmarks" / f"{group.split()[0]}.py"  # "NAME" or "NAME DEVICE"
+        about = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
         rows += [
             f"## {group}",
             "",
             _prose(about),
             "",
-            f"{made['made'][:10]}, {_cell(made['machine']['processor'])}, {made['machine']['threads']} threads",
+            f"{made['made'][:10]}, {_ran_on(made['machine'])}",
             "",
         ]
         rows += ["| what | ratio | spread | target | |", "|---|---|---|---|---|"]
@@ -277,6 +278,11 @@ def speed_page() -> str:
             rows.append(f"| {_cell(row['what'])} | {row['ratio']:.2f} | {spread} | {target or ''} | {met} |")
         rows += ["", *[f"- {_prose(note)}" for note in found.get("notes", [])], ""]
     return "\n".join(rows)
+
+
+def _ran_on(machine: dict[str, Any]) -> str:
+    """The GPU where one was used, else the processor and its threads."""
+    return _cell(machine["accelerator"] or f"{machine['processor']}, {machine['threads']} threads")
 
 
 def reference() -> None:

@@ -244,6 +244,12 @@ class TestNames:
         with pytest.raises(UnknownName, match="did you mean 'bfloat16'"):
             load(folder, dtype="bfloat")
 
+    def test_a_device_that_is_none_or_is_not_here(self, folder):
+        with pytest.raises(UnknownName, match="no device is called 'gpu'; write cpu, or cuda"):
+            load(folder, device="gpu")
+        with pytest.raises(NotOffered, match=r"cuda:99 is not here: torch .* sees \d+ GPUs; use another device"):
+            load(folder, device="cuda:99")
+
     def test_a_file_that_is_no_folder(self, folder):
         with pytest.raises(BrokenModel, match="is a file; give the folder"):
             load(folder / "config.json")

@@ -45,6 +45,8 @@ class Command:
     """Seed of explainers that draw."""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """Precision of the weights."""
+    device: str = "cpu"
+    """Where the model runs, such as cpu, cuda or cuda:1."""
     json: Annotated[bool, arg(name="json")] = False
     """Print JSON instead of shaded text."""
 
@@ -52,7 +54,7 @@ class Command:
         explainers = [build("attribution", text) for text in self.explainer]
         if not explainers:
             raise ValueError("name at least one explainer, such as --explainer occlusion")
-        system = load(self.model, dtype=self.dtype)
+        system = load(self.model, dtype=self.dtype, device=self.device)
         ids = system.prompt(self.text)
         target = self._target(system, ids)
         made: list[Attribution] = []

@@ -36,6 +36,8 @@ class Command:
     """New tokens of each greedy test."""
     draws: int = 50_000
     """Continuations drawn for each chi-square test."""
+    device: str = "cpu"
+    """Where the model runs, such as cpu, cuda or cuda:1."""
     out: Path | None = None
     """Also write the certificate, with its provenance, as JSON."""
     json: Annotated[bool, arg(name="json")] = False
@@ -44,7 +46,7 @@ class Command:
     def run(self) -> int:
         call = parse(self.method.strip().removeprefix("decoding/"))
         method = build("decoding", call)
-        system = load(self.model)
+        system = load(self.model, device=self.device)
         prompts = [system.prompt(text)[0] for text in self.prompt] or None
         with progress(f"certifying {call.name}", 1) as bar:
             found = certify(method, system.model, prompts, limit=self.limit, draws=self.draws, bar=bar)

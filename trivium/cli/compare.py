@@ -66,6 +66,8 @@ class Command:
     """Address of a running Ray cluster; by default one is started on this machine."""
     dtype: Literal["float32", "bfloat16", "float64", "int8"] = "float32"
     """Precision of the model's weights; int8 is for decoding only."""
+    device: str = "cpu"
+    """Where the model runs, such as cpu, cuda or cuda:1."""
     retry: bool = False
     """Do units again that failed before."""
     name: str = ""
@@ -87,7 +89,7 @@ class Command:
         contenders: Any = self.contenders or names(self.kind)
         labels: dict[str, str] = {}
         if chosen is not None:
-            own = chosen.contenders(self.drafts, self.dtype)
+            own = chosen.contenders(self.drafts, self.dtype, self.device)
             labels = {describe(contender): label for label, contender in own.items()}
             contenders = self.contenders or list(own.values())
         system: Any = self.model
@@ -95,8 +97,8 @@ class Command:
             system = Training.read(self.training) if self.training else None
         elif self.training:
             raise ValueError(f"nothing is trained in a comparison of {self.kind}; leave --training away")
-        elif self.dtype != "float32":
-            system = Named(self.model, dtype=self.dtype)
+        elif (self.dtype, self.device) != ("float32", "cpu"):
+            system = Named(self.model, dtype=self.dtype, device=self.device)
         comparison = Comparison(
             vary=self.kind,
             contenders=contenders,

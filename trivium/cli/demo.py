@@ -40,6 +40,8 @@ class Command:
     """Where the run goes; runs/demo-<model> by default."""
     dtype: Literal["float32", "bfloat16", "float64", "int8"] = "float32"
     """Precision of the weights; bfloat16 is faster on processors that have instructions for it, slower on others."""
+    device: str = "cpu"
+    """Where the model runs, such as cpu, cuda or cuda:1."""
     json: Annotated[bool, arg(name="json")] = False
     """Print the whole report as JSON instead of a table."""
 
@@ -48,7 +50,7 @@ class Command:
         report = Comparison(
             vary="decoding",
             contenders=CONTENDERS,
-            system=Named(self.model, dtype=self.dtype),
+            system=Named(self.model, dtype=self.dtype, device=self.device),
             task=find("evaluation", "continuation")(prompts=_prompts()),
             budget=f"{self.limit} new_tokens",
             seeds=self.seeds,

@@ -41,6 +41,8 @@ class Train:
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """Number format in which the target runs; what is learned is kept in float32 at least. bfloat16 is faster on
     processors that have it."""
+    device: str = "cpu"
+    """Where the model runs, such as cpu, cuda or cuda:1."""
     lessons: Path | None = None
     """A folder for the texts and hidden states, which several drafters of one target may share."""
     json: Annotated[bool, arg(name="json")] = False
@@ -63,7 +65,7 @@ class Train:
             checkpoint_every=25,
             precision="bfloat16" if self.dtype == "bfloat16" else "float32",
         )
-        system = load(self.model, dtype=self.dtype)
+        system = load(self.model, dtype=self.dtype, device=self.device)
         with progress(f"teaching {card_of(drafter).name}", self.texts.count + self.steps) as bar:
             found = teach(
                 drafter, system, self.folder, texts=self.texts, training=training, lessons=self.lessons, bar=bar
@@ -108,13 +110,15 @@ class Make:
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """Number format in which the target runs; what is learned is kept in float32 at least. bfloat16 is faster on
     processors that have it."""
+    device: str = "cpu"
+    """Where the model runs, such as cpu, cuda or cuda:1."""
     recipe: Recipe = field(default_factory=Recipe)
     """Of the teaching."""
     json: Annotated[bool, arg(name="json")] = False
     """Print the outcome as JSON."""
 
     def run(self) -> int:
-        system = load(self.model, dtype=self.dtype)
+        system = load(self.model, dtype=self.dtype, device=self.device)
         with progress("making a draft", 100) as bar:
             card = make_draft(
                 system, folder=self.folder, layers=self.layers, keep=self.keep or None, recipe=self.recipe, bar=bar

@@ -36,6 +36,8 @@ class Command:
     """Put the prompt into the model's chat template first."""
     dtype: Literal["float32", "bfloat16", "float64", "int8"] = "float32"
     """Precision of the weights; int8 halves what a token reads of bfloat16 weights, at a small cost in quality."""
+    device: str = "cpu"
+    """Where the model runs, such as cpu, cuda or cuda:1."""
     compile: bool = False
     """Compile the decoding step: slow to start, faster for long texts."""
     json: Annotated[bool, arg(name="json")] = False
@@ -48,7 +50,7 @@ class Command:
         text = self.prompt if self.prompt not in (None, "-") else sys.stdin.read()
         if not text:
             raise ValueError("the prompt is empty; give some text to continue")
-        system = load(self.model, dtype=self.dtype, compile=self.compile)
+        system = load(self.model, dtype=self.dtype, compile=self.compile, device=self.device)
         prompt = system.prompt(system.chat(text) if self.chat else text)
         with Meter() as meter, system.shown(None if self.json else _print):
             made = system.fit(decoder)(

@@ -33,8 +33,8 @@ class Suite:
 
     kind: str
     title: str
-    contenders: Callable[[Sequence[Path], str], Contenders]
-    """Folders of drafters, and the dtype of the model -> contenders."""
+    contenders: Callable[[Sequence[Path], str, str], Contenders]
+    """Folders of drafters, and dtype and device of the model -> contenders."""
     task: str
     budget: str
     seeds: int
@@ -49,7 +49,7 @@ def suite(kind: str, name: str) -> Suite:
     return SUITES[name]
 
 
-def lossless(folders: Sequence[Path], dtype: str) -> Contenders:
+def lossless(folders: Sequence[Path], dtype: str, device: str = "cpu") -> Contenders:
     """Plain greedy; every drafter without trained parts, and those of the folders; greedy decoding by transformers,
     with its prompt lookup and, where a folder holds a draft model, assisted by it."""
     found: Contenders = {"greedy": find("decoding", "greedy")()}
@@ -62,7 +62,7 @@ def lossless(folders: Sequence[Path], dtype: str) -> Contenders:
     models = [folder for folder, what in drafts if what is None]
     for folder in models:
         label = "transformers, assisted" if len(models) == 1 else f"transformers, assisted ({folder.name})"
-        found[label] = peers.TransformersAssisted(str(folder), dtype=dtype)
+        found[label] = peers.TransformersAssisted(str(folder), dtype=dtype, device=device)
     return found
 
 
@@ -73,7 +73,7 @@ WRITERS = (
 """Decoders of the quality suite that need nothing but the model."""
 
 
-def quality(folders: Sequence[Path], dtype: str) -> Contenders:
+def quality(folders: Sequence[Path], dtype: str, device: str = "cpu") -> Contenders:
     """Plain decoders with their defaults, one of each family; what trades exactness for speed, with the drafters of the
     folders where it takes some."""
     found: Contenders = {name: find("decoding", name)() for name in WRITERS}

@@ -45,10 +45,11 @@ def load(
     start. ``dtype="int8"``: a Hugging Face model on the CPU whose linear layers hold 8-bit weights, for faster plain
     decoding at a small cost in quality; it cannot be trained, asked for gradients or saved. Raises BrokenModel for a
     folder that lacks or garbles something, UnknownName and Unreachable for names, and HashMismatch for a wheel that is
-    not the pinned one.
+    not the pinned one; NotOffered for a device that is not here.
     """
     if dtype not in (*DTYPES, INT8):
         raise UnknownName(f"no dtype is called {dtype!r}{did_you_mean(dtype, (*DTYPES, INT8))}")
+    _check_device(device)
     if dtype == INT8 and torch.device(device).type != "cpu":
         raise NotOffered(f"8-bit weights are multiplied on the CPU only, not on {device}; use dtype='bfloat16' there")
     folder = resolve(name_or_path, remote_code=remote_code, bar=bar)
@@ -87,6 +88,18 @@ def load(
         source=str(name_or_path),
         ends=_ends(folder),
     )
+
+
+def _check_device(device: str) -> None:
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise UnknownName(f"no device is called {device!r}; write cpu, or cuda, or cuda:1 for the second GPU") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise NotOffered(
+            f"{device} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; use another "
+            "device, or where there is a GPU install a torch that is built for CUDA"
+        )
 
 
 def resolve(name_or_path: str | Path, *, remote_code: bool = False, bar: Bar | None = None) -> Path:
