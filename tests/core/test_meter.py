@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from trivium.core.budget import Budget
 from trivium.core.errors import BudgetExceeded
-from trivium.core.meter import Meter, aside, count_flops, counting, gradient, measured, spend
+from trivium.core.meter import Meter, _mapping, aside, count_flops, counting, gradient, measured, spend
 
 
 def quietly(build):
@@ -28,6 +28,18 @@ def test_attention_on_a_cpu_is_counted(dtype, queries, keys, causal):
     q, k = torch.ones(2, 4, queries, 16, dtype=dtype), torch.ones(2, 4, keys, 16, dtype=dtype)
     got = count_flops(lambda: F.scaled_dot_product_attention(q, k, k, is_causal=causal))
     assert got == 2 * 2 * 4 * attention_pairs(queries, keys, causal) * (16 + 16)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kernel", ["flash", "efficient", "cudnn"])
+def test_attention_of_a_gpu_is_counted_alike(kernel, causal):
+    """By shapes alone, so that no GPU is needed: grouped heads, and causality as on a processor."""
+    operator = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention")
+    bias = {} if kernel == "flash" else {"attn_bias": None, "compute_log_sumexp": False}
+    q, k = (torch.empty(2, heads, 5, 16, device="meta", dtype=torch.bfloat16) for heads in (6, 6))
+    got = count_flops(lambda: operator(q, k, k, **bias, is_causal=causal))
+    assert got == 2 * 2 * 6 * attention_pairs(5, 5, causal) * (16 + 16)
+    assert _mapping()[operator](q.shape, k[:, :2].shape, k[:, :2].shape, **bias, is_causal=causal) == got
 
 
 def test_attention_backward_is_twice_the_forward():

@@ -180,7 +180,8 @@ def count_flops(body: Callable[[], Any]) -> int:
 
 
 def flop_counter() -> FlopCounterMode:
-    """PyTorch's counter, taught the CPU attention operators, Fourier transforms and scans that it counts as zero."""
+    """PyTorch's counter, taught what it counts as zero or without regard to causality: fused attention, Fourier
+    transforms and scans."""
     return FlopCounterMode(display=False, custom_mapping=_mapping())
 
 
@@ -195,25 +196,18 @@ def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], c
     return 2 * batch * heads * pairs * (width + value[-1])
 
 
-def _attention_forward(
-    query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *_: Any, **__: Any
-) -> int:
-    return _attention(query, key, value, is_causal)
+def _fused(operator: Any, *, backward: bool = False) -> Callable[..., int]:
+    """The formula of a fused attention operator: (query, key, value, ..., is_causal, ...), and for a backward one the
+    gradient before them. PyTorch's own formulas take no notice of causality, and some versions refuse grouped heads."""
+    causal = [argument.name for argument in operator.default._schema.arguments].index("is_causal")
+    first = 1 if backward else 0
 
+    def count(*args: Any, out_shape: Any = None, **words: Any) -> int:
+        told = bool(args[causal]) if len(args) > causal else bool(words.get("is_causal", False))
+        query, key, value = args[first : first + 3]
+        return (2 if backward else 1) * _attention(query, key, value, told)
 
-def _attention_backward(
-    grad_out: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    out: Any,
-    logsumexp: Any,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *_: Any,
-    **__: Any,
-) -> int:
-    return 2 * _attention(query, key, value, is_causal)
+    return count
 
 
 def _fft(x: Any, dim: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
@@ -241,9 +235,21 @@ def _elementwise(*_: Any, **__: Any) -> int:
 
 def _mapping() -> dict[Any, Any]:
     aten = torch.ops.aten
+    forward = (
+        aten._scaled_dot_product_flash_attention_for_cpu,
+        aten._scaled_dot_product_flash_attention,
+        aten._scaled_dot_product_efficient_attention,
+        aten._scaled_dot_product_cudnn_attention,
+    )
+    backward = (
+        aten._scaled_dot_product_flash_attention_for_cpu_backward,
+        aten._scaled_dot_product_flash_attention_backward,
+        aten._scaled_dot_product_efficient_attention_backward,
+        aten._scaled_dot_product_cudnn_attention_backward,
+    )
     return {
-        aten._scaled_dot_product_flash_attention_for_cpu: _attention_forward,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+        **{one: _fused(one) for one in forward},
+        **{one: _fused(one, backward=True) for one in backward},
         aten._fft_c2c: _fft,
         aten._fft_r2c: _fft_real,
         aten._fft_c2r: _fft_real,
