@@ -37,7 +37,7 @@ def test_attention_of_a_gpu_is_counted_alike(kernel, causal):
     operator = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention")
     bias = {} if kernel == "flash" else {"attn_bias": None, "compute_log_sumexp": False}
     q, k = (torch.empty(2, heads, 5, 16, device="meta", dtype=torch.bfloat16) for heads in (6, 6))
-    got = count_flops(lambda: operator(q, k, k, **bias, is_causal=causal))
+    got = count_flops(lambda: operator(q, k, k, **bias, is_causal=causal))  # type: ignore[arg-type]
     assert got == 2 * 2 * 6 * attention_pairs(5, 5, causal) * (16 + 16)
     assert _mapping()[operator](q.shape, k[:, :2].shape, k[:, :2].shape, **bias, is_causal=causal) == got
 
