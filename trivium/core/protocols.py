@@ -335,9 +335,9 @@ class Decoder(Protocol):
     ) -> Generation: ...
 
 
-@runtime_checkable
-class Partial(Protocol):
-    """A model that is another one with some of its tokens only, as the losslessness certificate makes it."""
+class Partial(LanguageModel):
+    """A model that is another one with some of its tokens only, as the losslessness certificate makes it. To be derived
+    from: from Python 3.12 on a protocol would not find what a module holds."""
 
     whole: LanguageModel
     kept: Tensor

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from trivium.core.errors import NotOffered
-from trivium.core.protocols import LanguageModel, LMOutput, State
+from trivium.core.protocols import LanguageModel, LMOutput, Partial, State
 from trivium.decoding._pipeline import top_ids
 
 TOKENS = 4
@@ -55,7 +55,7 @@ class Prefixes(State):
         return type(self)(self.tokens, self.seen & (self.seen.cumsum(1) <= wanted))
 
 
-class Restricted(LanguageModel):
+class Restricted(Partial):
     """``whole`` after a prompt, over its tokens ``kept``: by default those that it finds likeliest there.
 
     A pass whose inside is watched or changed is made by the whole model, once for all rows that have the same text.

@@ -82,7 +82,7 @@ class Updater:
                 if not loss.total.requires_grad:
                     raise self._reaches_nothing()
                 loss.total.backward()
-            sums += torch.stack([loss.total.detach().double(), loss.count.double()])
+            sums += torch.stack([loss.total.detach().double(), loss.count.to(device).double()])
         return sums
 
     def _reaches_nothing(self) -> ValueError:
