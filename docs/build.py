@@ -241,7 +241,9 @@ def gallery() -> None:
         target.mkdir(parents=True, exist_ok=True)
         (target / "report.html").write_text(page(report), encoding="utf-8", errors="backslashreplace")
         chart_svg(report, target / "chart.svg")
-        rows += [f"## [{_prose(report['title'])}]({name}/report.html)", "", _prose(report["question"]), ""]
+        title, system = report["title"], report["system"]["name"]
+        title = title if system in title else f"{title} ({system})"
+        rows += [f"## [{_prose(title)}]({name}/report.html)", "", _prose(report["question"]), ""]
         rows += [f"[![chart]({name}/chart.svg)]({name}/report.html)", "", f"`{report['command']}`", ""]
     write("gallery/index.md", "\n".join(rows))
 
