@@ -18,7 +18,7 @@ from trivium.tokenization.byte import ByteTokenizer
 def test_a_taught_drafter_is_used_by_the_text_that_is_printed(tmp_path, monkeypatch, capsys):
     tokenizer = ByteTokenizer()
     model = wrapped("llama", torch.float32, vocab_size=tokenizer.vocab_size, max_position_embeddings=1024)
-    monkeypatch.setattr(draft, "load", lambda name, dtype: System(model, tokenizer, name, "f" * 64))
+    monkeypatch.setattr(draft, "load", lambda name, dtype, device: System(model, tokenizer, name, "f" * 64))
     words = ["--folder", str(tmp_path / "heads"), "--count", "32", "--length", "8", "--steps", "2"]
     assert cli.run(["draft", "train", "medusa(heads=2)", *words, "--json"]) == cli.OK
     found = json.loads(capsys.readouterr().out)
@@ -45,7 +45,7 @@ def test_a_taught_drafter_is_used_by_the_text_that_is_printed(tmp_path, monkeypa
     ],
 )
 def test_what_cannot_be_taught_is_refused_before_a_model_is_loaded(drafter, said, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(draft, "load", lambda name, dtype: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(draft, "load", lambda name, dtype, device: pytest.fail("a model was loaded"))
     assert cli.run(["draft", "train", drafter, "--folder", str(tmp_path / "heads")]) == cli.BAD_INPUT
     assert said in capsys.readouterr().err
     assert not (tmp_path / "heads").exists()

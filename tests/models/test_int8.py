@@ -265,7 +265,8 @@ def test_generate_and_open_again(capsys, monkeypatch):
     hf = build("llama", vocab_size=ByteTokenizer().vocab_size)
     system = System(wrap(quantise(hf.to(torch.bfloat16))), ByteTokenizer(), name="made", source="somewhere")
     assert named_of(system) == Named("somewhere", dtype="int8")
-    monkeypatch.setattr("trivium.cli.generate.load", lambda name, dtype, compile: system if dtype == "int8" else None)
+    opened = {"int8": system}
+    monkeypatch.setattr("trivium.cli.generate.load", lambda name, dtype, compile, device: opened[dtype])
     Command("Once", model="x", dtype="int8", limit=3, json=True).run()
     assert len(json.loads(capsys.readouterr().out)["ids"]) == 3
 

@@ -49,9 +49,9 @@ def load(
     """
     if dtype not in (*DTYPES, INT8):
         raise UnknownName(f"no dtype is called {dtype!r}{did_you_mean(dtype, (*DTYPES, INT8))}")
-    _check_device(device)
-    if dtype == INT8 and torch.device(device).type != "cpu":
+    if _kind_of_device(device) != "cpu" and dtype == INT8:
         raise NotOffered(f"8-bit weights are multiplied on the CPU only, not on {device}; use dtype='bfloat16' there")
+    _check_there(device)
     folder = resolve(name_or_path, remote_code=remote_code, bar=bar)
     config = _config(folder)
     _check_weights(folder)
@@ -90,11 +90,17 @@ def load(
     )
 
 
-def _check_device(device: str) -> None:
+def _kind_of_device(device: str) -> str:
+    """cpu, cuda, ... Raises UnknownName for what is no device."""
     try:
-        found = torch.device(device)
+        return torch.device(device).type
     except RuntimeError:
         raise UnknownName(f"no device is called {device!r}; write cpu, or cuda, or cuda:1 for the second GPU") from None
+
+
+def _check_there(device: str) -> None:
+    """Raises NotOffered for a GPU that is not on this machine."""
+    found = torch.device(device)
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise NotOffered(
             f"{device} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; use another "
