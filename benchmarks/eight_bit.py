@@ -27,6 +27,7 @@ from trivium.decoding.speculative import Speculative
 from trivium.drafting.medusa import Medusa
 from trivium.drafting.prompt_lookup import PromptLookup
 from trivium.models import wheels
+from trivium.models.fingerprint import fingerprint, stands_for
 from trivium.models.huggingface import wrap
 from trivium.models.sources import load
 from trivium.models.system import System
@@ -40,6 +41,7 @@ CONTEXT = 1024
 def run(*, new: int = 96, repeats: int = 3, gguf: str | None = None, drafts: str | None = None) -> dict[str, Any]:
     half, eight = load(NAME, dtype="bfloat16"), load(NAME, dtype="int8")
     fast = {"bfloat16": wrap(half.model.inner, compile=True), "int8": wrap(eight.model.inner, compile=True)}  # type: ignore[arg-type]
+    stands_for(fast["int8"], fingerprint(half.model))  # heads of the model draft for it in 8 bits
     item = next(item for item in prompts() if item.fields["kind"] == "chat")  # short: the ratios are of decoding
     prompt = half.prompt(half.chat(item.text))
     drafters: dict[str, Any] = {"prompt lookup": PromptLookup(length=7, trust=2)}
