@@ -74,12 +74,12 @@ def run(
         for width in POSITIONS:
             pass_cost(fast, prompt, width, repeats=1)
     for kind, target in TARGETS.items():
-        chosen, tried = _tuned(candidates, fast, _asked(system, kind, "validation", count), new)
-        asked = _asked(system, kind, "test", count)
+        tune, asked = (_asked(system, kind, split, count) for split in ("validation", "test"))
+        chosen, tried = _tuned(candidates, fast, tune, new)
         peers: dict[str, dict[str, Any]] = {"lookup": {"prompt_lookup_num_tokens": 10}}
         if assistant is not None:
             peers["assistant"] = {"assistant_model": assistant}
-        best = _best_peer(slow, peers, _asked(system, kind, "validation", count), new)
+        best = _best_peer(slow, peers, tune, new)
         bodies: dict[str, Callable[[], Any]] = {
             "ours": _ours(fast, asked, candidates[chosen], new),
             "plain": _ours(slow, asked, Greedy(), new),

@@ -269,7 +269,7 @@ def speed_page() -> str:
             "",
             _prose(about),
             "",
-            f"{made['made'][:10]}, {_ran_on(made['machine'])}",
+            f"{made['made'][:10]}, {_ran_on(made['machine'], group)}",
             "",
         ]
         rows += ["| what | ratio | spread | target | |", "|---|---|---|---|---|"]
@@ -282,9 +282,10 @@ def speed_page() -> str:
     return "\n".join(rows)
 
 
-def _ran_on(machine: dict[str, Any]) -> str:
-    """The GPU where one was used, else the processor and its threads."""
-    return _cell(machine["accelerator"] or f"{machine['processor']}, {machine['threads']} threads")
+def _ran_on(machine: dict[str, Any], group: str) -> str:
+    """The GPU where the results are named after one, else the processor and its threads."""
+    used = machine["accelerator"] if " cuda" in group else None
+    return _cell(used or f"{machine['processor']}, {machine['threads']} threads")
 
 
 def reference() -> None:

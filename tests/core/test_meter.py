@@ -42,6 +42,18 @@ def test_attention_of_a_gpu_is_counted_alike(kernel, causal):
     assert _mapping()[operator](q.shape, k[:, :2].shape, k[:, :2].shape, **bias, is_causal=causal) == got
 
 
+@pytest.mark.parametrize("kernel", ["flash", "efficient", "cudnn"])
+def test_attention_backward_of_a_gpu_is_twice_the_forward(kernel):
+    """Its arguments stand in the order of the operator's schema, the gradient first."""
+    operator = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention_backward")
+    q, k = (2, 6, 5, 16), (2, 2, 5, 16)
+    for causal in (False, True):
+        given = {"query": q, "key": k, "value": k, "is_causal": causal}
+        names = [argument.name for argument in operator.default._schema.arguments if not argument.kwarg_only]
+        got = _mapping()[operator](*[given.get(name) for name in names])
+        assert got == 2 * 2 * 2 * 6 * attention_pairs(5, 5, causal) * (16 + 16)
+
+
 def test_attention_backward_is_twice_the_forward():
     q = torch.ones(1, 2, 8, 16, requires_grad=True)
     forward = count_flops(lambda: F.scaled_dot_product_attention(q, q, q))
