@@ -21,6 +21,7 @@ from trivium.decoding.speculative import Speculative
 from trivium.decoding.top_p import TopP
 from trivium.drafting.draft_model import DraftModel
 from trivium.drafting.prompt_lookup import PromptLookup
+from trivium.drafting.rsd_constant import RsdConstant
 
 PROMPT = torch.tensor([[1, 5, 6, 7, 5, 6, 7, 5, 6], [0, 0, 0, 3, 4, 5, 1, 2, 9], [0, 0, 8, 8, 8, 8, 8, 8, 8]])
 MASK = torch.tensor([[True] * 9, [False] * 3 + [True] * 6, [False] * 2 + [True] * 7])
@@ -94,7 +95,9 @@ DRAFTERS = {
 @pytest.mark.parametrize("plain", [Greedy(), Sampling(0.7), Sampling(0.9, repetition_penalty=1.3, top_p=0.9)], ids=str)
 def test_matching_gives_the_very_tokens_of_plain_decoding(drafter, plain):
     """One number per committed token, so equal seeds give equal text, not only equal law."""
-    assert torch.equal(run(Speculative(DRAFTERS[drafter], of=plain), tiny()).ids, run(plain, tiny()).ids)
+    expected = run(plain, tiny()).ids
+    assert torch.equal(run(Speculative(DRAFTERS[drafter], of=plain), tiny()).ids, expected)
+    assert torch.equal(run(Speculative(DRAFTERS[drafter], of=plain, positions=8), tiny()).ids, expected)
 
 
 @pytest.mark.parametrize("branching", [(), (2, 2)])
@@ -194,6 +197,24 @@ def test_a_drafter_that_ignores_its_room_is_cut_back():
     assert torch.equal(made.ids, plain.ids)
     assert made.trace.iterations[0]["drafted"] == 3 * 30
     assert made.trace.iterations[0]["target_positions"] == 3 * 9
+
+
+def test_rows_share_the_positions_of_a_pass_and_the_last_one_drafts_most():
+    plain = run(Greedy(), tiny())
+    texts = [PROMPT[row][MASK[row]].tolist() + plain.row(row).tolist() for row in range(3)]
+    ends = Stop(texts=(f"<{int(plain.ids[0, 12])}>",), decode=lambda ids: "".join(f"<{id}>" for id in ids))
+    drafter = Adversary("right", tuple(texts), length=8)
+    made = run(Speculative(drafter, positions=9), tiny(), stop=ends)
+    assert torch.equal(made.ids, run(Greedy(), tiny(), stop=ends).ids)
+    used = [(entry["rows"], entry["target_positions"]) for entry in made.trace.iterations]
+    assert used == [(3, 9), (3, 9), (2, 8), (2, 8), (1, 9)]
+    alone = run(Speculative(drafter, positions=1), tiny())
+    assert torch.equal(alone.ids, plain.ids)
+    assert alone.trace.total("verified") == 0
+    with pytest.raises(ValueError, match="positions must be at least 1 in a pass, got 0"):
+        Speculative(positions=0)
+    with pytest.raises(ValueError, match=r"positions=4 cuts trees.*take a drafter of fixed or independent drafts"):
+        Speculative(RsdConstant(noisy()), verifier="recursive", of=Sampling(), positions=4)
 
 
 def test_unsuited_or_wrong_settings_are_refused_with_the_reason():

@@ -67,6 +67,9 @@ class Speculative:
     for temperature 0; lossy: 'typical' or typical(eps=0.09, delta=0.3); or one of your own."""
     of: Sampler = field(default_factory=Greedy, metadata={"kind": "decoding"})
     """The plain decoder to speed up: greedy, sampling, top_k, top_p or min_p."""
+    positions: int | None = None
+    """Of a pass over all rows, at most: the rows that still write share them, so that the slow ones draft more once
+    the others are done. A tree that is too large keeps its first nodes. For drafts that are fixed or independent."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.of, Sampler):
@@ -79,6 +82,13 @@ class Speculative:
         if self.verifier == "greedy" and not self.of.pipeline.greedy:
             raise ValueError("verifier 'greedy' would make the output greedy although 'of' samples; use 'match'")
         check_suited(str(self.verifier), self._verifier, self.drafter.draws)
+        if self.positions is not None and self.positions < 1:
+            raise ValueError(f"positions must be at least 1 in a pass, got {self.positions}")
+        if self.positions is not None and self.drafter.draws == "without_replacement":
+            raise ValueError(
+                f"positions={self.positions} cuts trees, and whether a draft without replacement is cut could depend "
+                "on what was drawn; leave positions out, or take a drafter of fixed or independent drafts"
+            )
 
     @property
     def _verifier(self) -> Verifier:
@@ -108,7 +118,8 @@ class Speculative:
             require_offers("speculative with draft trees", model, ["tree", "gather"])
         self.of.pipeline.check(model.vocab_size)
         with torch.inference_mode():
-            return _Run(self.of.pipeline, self._verifier, model, prompts, limit, stop, generator).run(self.drafter)
+            run = _Run(self.of.pipeline, self._verifier, model, prompts, limit, stop, generator)
+            return run.run(self.drafter, self.positions)
 
 
 class _Run:
@@ -138,7 +149,7 @@ class _Run:
     def context(self, row: int) -> Tensor:
         return self.committed[row, : self.lengths[row]]
 
-    def run(self, drafter: Drafter) -> Generation:
+    def run(self, drafter: Drafter, positions: int | None) -> Generation:
         clock = Clock(self.trace)
         session = drafter.start(self.model, generator=self.generator, logits=self._draft_logits)
         observing = session if isinstance(session, Observing) else None
@@ -162,11 +173,12 @@ class _Run:
             state = self._drop_finished(state)
             live = set(self.writer.live)
             room = [self.writer.room(row) - 1 if row in live else 0 for row in range(len(self.lengths))]
-            passes, positions = _fed(session)
+            nodes = None if positions is None else max(positions // len(self.fed), 1)
+            before = _fed(session)
             if sharing is not None:
                 sharing.share(self.fed, state)
             proposed = session.propose([self.context(row) for row in range(len(self.lengths))], room)
-            trees = [_within(proposed[row], room[row]) for row in self.fed]
+            trees = [_within(proposed[row], room[row], nodes) for row in self.fed]
             self._check(trees)
             clock.lap("draft")
             if accompanying is not None:
@@ -190,8 +202,8 @@ class _Run:
                 target_passes=1,
                 drafted=sum(len(proposed[row]) - 1 for row in live),
                 target_positions=sum(len(tree) for tree in trees) + beside * len(trees),
-                draft_passes=_fed(session)[0] - passes,
-                draft_positions=_fed(session)[1] - positions,
+                draft_passes=_fed(session)[0] - before[0],
+                draft_positions=_fed(session)[1] - before[1],
                 **counts,
             )
             clock.lap("verify")
@@ -298,6 +310,7 @@ def _fed(session: DraftSession) -> tuple[int, int]:
     return getattr(session, "passes", 0), getattr(session, "positions", 0)
 
 
-def _within(tree: TokenTree, room: int) -> TokenTree:
-    """The tree, no deeper than there is room for."""
-    return tree if len(tree) - 1 <= room else tree.truncate(depth=room)
+def _within(tree: TokenTree, room: int, nodes: int | None) -> TokenTree:
+    """The tree, no deeper than there is room for and with at most so many nodes."""
+    fits = len(tree) - 1 <= room and (nodes is None or len(tree) <= nodes)
+    return tree if fits else tree.truncate(nodes, room)
