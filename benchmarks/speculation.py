@@ -11,8 +11,8 @@ Trained heads and a draft model take part where ``--drafts FOLDER`` names what `
 of its method's name; the draft model, in ``draft``, is the assistant of transformers too.
 
 What holds a batch back is its slowest row: the others are done early, and of the passes that plain decoding makes too
-few are saved while each costs more. Trained heads help every row, at the price of wider passes for all; rows of one
-kind differ less.
+few are saved while each costs more. Trained heads help every row, at the price of wider passes for all, less where the
+rows share a number of positions; rows of one kind differ less.
 """
 
 import statistics
@@ -239,10 +239,12 @@ def _batch(
         heads = _heads(drafts, name, few)
         choices[_called(name, few)] = Speculative(heads)
         choices[f"lookup joined with {name}, 4 nodes"] = Speculative(Joined(PromptLookup(length=3), heads, nodes=4))
+        wide = _heads(drafts, name, HEADS[name])
+        choices[f"{name} sharing {2 * ROWS} positions"] = Speculative(wide, positions=2 * ROWS)
+        both = Joined(PromptLookup(length=15), wide, nodes=16)
+        choices[f"lookup joined with {name} sharing {3 * ROWS} positions"] = Speculative(both, positions=3 * ROWS)
     tune = _rows(system, "validation", kinds)
-    bodies = {name: _together(model, tune, decoder, new) for name, decoder in choices.items()}
-    took = {name: times[0] for name, times in in_turns(bodies, repeats=1, warmup=0).items()}
-    best = min(took, key=lambda name: took[name])
+    best, _ = _fastest({name: _together(model, tune, decoder, new) for name, decoder in choices.items()})
     ids, mask = _rows(system, "test", kinds)
     fast, plain = _together(model, (ids, mask), choices[best], new), _together(model, (ids, mask), Greedy(), new)
     took = in_turns({"fast": fast, "plain": plain}, repeats=repeats)
