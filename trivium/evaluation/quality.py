@@ -19,10 +19,11 @@ Cost
     one pass of the encoder.
 Caveats
     MAUVE is meant for thousands of texts and for GPT-2 large's states; here it is of tens of short ones in vectors of a
-    small sentence encoder. It compares contenders of one run and nothing else: no value is comparable with the paper's,
-    and all are lower than with more texts. Bins are the larger of a tenth and the root of the number of texts, where
-    the paper takes a tenth. Which of two decoders is better by one judge's bits is not said: human text lies between
-    dull and random, so the excess has no direction and is best near 0. Coherence is highest for a copy of the opening.
+    small sentence encoder, and of a few dozen texts it is near 1 for most decoders, so that repetition leads. It
+    compares contenders of one run and nothing else: no value is comparable with the paper's, and all are lower than
+    with more texts. Bins are the larger of a tenth and the root of the number of texts, where the paper takes a tenth.
+    Which of two decoders is better by one judge's bits is not said: human text lies between dull and random, so the
+    excess has no direction and is best near 0. Coherence is highest for a copy of the opening.
     Texts run past the model's end token, so that all write equally much; the real text is cut to as many tokens of the
     model's. The judge reads opening and continuation as two tokenized pieces. Openings are plain text, put into no chat
     template. Python's documentation differs between versions of Python, and a model may have been trained on it.
@@ -71,9 +72,9 @@ class Quality:
     """What makes vectors of texts: a sentence encoder, or a language model, whose states are then averaged."""
 
     measures: ClassVar[Sequence[Measure]] = (
-        Measure("mauve", "MAUVE", True, pooled="mauve"),
         Measure("repetition", "Repeated 4-grams", False),
         Measure("coherence", "Coherence with the opening", True, "cosine"),
+        Measure("mauve", "MAUVE", True, pooled="mauve"),
         Measure("excess", "Bits per byte under the judge above the real text's", None, "bits/byte"),
         Measure("judged", "Bits per byte under the judge", None, "bits/byte"),
         Measure("logprob", "Mean log-probability under the model", None, "nats/token"),
