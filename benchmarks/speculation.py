@@ -125,7 +125,7 @@ def _candidates(drafts: str | None, device: str) -> dict[str, Decoder]:
         found[_called(name, HEADS[name])] = Speculative(heads)
         if name == "hidden_transfer":
             continue  # verifies trees of its own only
-        for length, trust, ngram in ((15, 4, 2), (15, 15, 1)):
+        for length, trust, ngram in ((15, 4, 2), (15, 15, 1), (12, 15, 1)):
             lookup = PromptLookup(length=length, trust=trust, ngram=ngram)
             found[f"lookup({length}, {trust}, {ngram}) joined with {name}"] = Speculative(
                 Joined(lookup, heads, nodes=16)
