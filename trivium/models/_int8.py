@@ -4,11 +4,12 @@ Each output channel j of a linear layer has one scale; activations are not round
 
     scale_j = max_i |W_ji| / 127, in bfloat16;   codes_ji = round(W_ji / scale_j);   y_j = scale_j sum_i codes_ji x_i
 
-One to a few positions go through torch's own weight-only kernel, which moves the codes and little else. More of them
-would be multiplied one after the other there. On processors with 8-bit dot products they go through these instead:
-each activation is written as two 8-bit numbers, so that it keeps 15 bits of the largest one of its position, and
-the sums of integers are exact. That needs the codes a second time, in the layout of the product. On other processors
-a piece of the codes at a time is widened to float32.
+One to a few positions go through torch's own weight-only kernel, which needs no preparation of the activations. More
+of them would be multiplied one after the other there, and a large weight keeps it waiting. On processors with 8-bit dot
+products both go through these instead: each activation is written as two 8-bit numbers, so that it keeps 15 bits of the
+largest one of its position, and the sums of integers are exact. That needs the codes a second time, in the layout of
+the product. In a compiled step, where the preparation costs next to nothing, all positions go this way. On other
+processors a piece of the codes at a time is widened to float32.
 """
 
 from functools import cache
@@ -21,12 +22,15 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from trivium.core.errors import NotFinite, NotOffered
+from trivium.models._packed import operator
 from trivium.models._upcast import PIECE, widened
 
 TOP = 127
 """Largest code; -128 is left out, so that the codes are symmetric."""
 FEW = 4
 """Positions (rows times new tokens) up to which the weight-only kernel is the fastest."""
+LARGE = 2**21
+"""Codes of a weight from which on even one position is faster in 8-bit dot products."""
 FINE = 2 * TOP
 """Steps of the second 8-bit number of an activation in one of the first."""
 LANES = 32
@@ -73,7 +77,9 @@ class Int8Linear(nn.Module):
         self.codes = nn.Parameter(codes, requires_grad=False)  # (out, in) int8
         self.scale = nn.Parameter(scale, requires_grad=False)  # (out,)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-        self.packed = packed(codes) if dot_products() else None
+        self.integers = dot_products()
+        if self.integers:
+            operator()
 
     @classmethod
     def of(cls, layer: nn.Module, name: str) -> "Int8Linear":
@@ -96,11 +102,11 @@ class Int8Linear(nn.Module):
         if given.requires_grad and torch.is_grad_enabled():
             raise NotOffered("no gradient flows through 8-bit weights; load the model in float32 or bfloat16")
         rows = given.reshape(-1, self.in_features)
-        compiling = torch.compiler.is_compiling()  # the second layout is opaque to a compiler
-        if (len(rows) <= FEW or compiling) and self.in_features % LANES == 0:
-            made = torch._weight_int8pack_mm(rows.contiguous(), self.codes, self.scale)
-        elif self.packed is not None and not compiling:
+        compiling = torch.compiler.is_compiling()
+        if self.integers and (compiling or len(rows) > FEW or self.codes.numel() >= LARGE):
             made = torch.cat([self._in_integers(part) for part in rows.split(MANY)])
+        elif (len(rows) <= FEW or compiling) and self.in_features % LANES == 0:
+            made = torch._weight_int8pack_mm(rows.contiguous(), self.codes, self.scale)
         else:
             made = torch.cat([self._in_float32(part) for part in rows.split(MANY)])
         if self.bias is not None:
@@ -109,10 +115,7 @@ class Int8Linear(nn.Module):
 
     def _in_integers(self, rows: Tensor) -> Tensor:
         codes, step = as_integers(rows)
-        wide = self.scale.float()
-        sums = torch.ops.onednn.qlinear_pointwise(
-            codes, 1.0, 0, self.packed, wide, _zeros(len(wide)), None, 1.0, 0, torch.float32, "none", [], ""
-        )  # (2 rows, out)
+        sums = torch.ops.trivium.integer_product(codes, self.codes, self.scale.float())  # (2 rows, out)
         coarse, fine = sums.chunk(2)
         return torch.add(coarse, fine, alpha=1 / FINE).mul_(step).to(rows.dtype)
 
@@ -120,9 +123,6 @@ class Int8Linear(nn.Module):
         wide = rows.float()
         made = [linear(wide, widened(piece)) for piece in self.codes.split(max(PIECE // self.in_features, 1))]
         return torch.cat(made, -1).mul_(self.scale).to(rows.dtype)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "packed": None}  # a copy, as a pattern for the compiler, needs no second layout
 
 
 def as_integers(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,17 +132,6 @@ def as_integers(rows: Tensor) -> tuple[Tensor, Tensor]:
     wide = wide / step
     coarse = wide.round()
     return torch.cat([coarse, (wide - coarse).mul_(FINE).round_()]).to(torch.int8), step
-
-
-def packed(codes: Tensor) -> Any:
-    """The codes in the layout of the integer product."""
-    return torch.ops.onednn.qlinear_prepack(codes, None)
-
-
-@cache
-def _zeros(count: int) -> Tensor:
-    with torch.inference_mode(False):
-        return torch.zeros(count, dtype=torch.int32)
 
 
 def _refuse(*args: Any, **kwargs: Any) -> None:

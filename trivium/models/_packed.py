@@ -1,4 +1,5 @@
-"""bfloat16 weights a second time, in the layout of the product, on processors with bfloat16 instructions.
+"""Weights a second time, in the layout of the product: bfloat16 on processors with bfloat16 instructions, 8-bit codes
+on those with 8-bit dot products.
 
 Torch keeps a weight row by row; the kernels for one to a few dozen positions want it in tiles and otherwise bring it
 into that form each time, which costs as much as the product. The sums are the same but for their order. The copy is
@@ -26,11 +27,9 @@ MANY = 64
 class Layout:
     """A weight in the layout of the product, good as long as the weight is what it was."""
 
-    def __init__(self, weight: Tensor) -> None:
-        self.weight = weakref.ref(weight)
+    def __init__(self, weight: Tensor, tiles: Any) -> None:
+        self.weight, self.tiles = weakref.ref(weight), tiles
         self.place, self.version = weight.data_ptr(), weight._version
-        with torch.no_grad():
-            self.tiles: Any = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), POSITIONS)
 
     def holds(self) -> bool:
         weight = self.weight()
@@ -39,6 +38,19 @@ class Layout:
 
 _layouts: dict[int, Layout] = {}
 """By the address of the weight: a compiled step passes weights as plain tensors."""
+
+
+def keep(weight: Tensor, tiles: Any) -> None:
+    """Remember the layout of a weight until the weight goes."""
+    layout = Layout(weight, tiles)
+    _layouts[layout.place] = layout
+    weakref.finalize(weight, _drop, layout)
+
+
+def tiles_of(weight: Tensor) -> Any:
+    """The weight in its layout; None where there is none, or the weight has been changed since."""
+    layout = _layouts.get(weight.data_ptr())
+    return layout.tiles if layout is not None and layout.holds() else None
 
 
 def packs() -> bool:
@@ -57,10 +69,9 @@ class Packed:
                 for part in model.modules()
                 if type(part) is nn.Linear and suits(part.weight) and not part.weight.is_inference()
             ]
-        for layer in self.layers:
-            layout = Layout(layer.weight)
-            _layouts[layout.place] = layout
-            weakref.finalize(layer.weight, _drop, layout)
+        with torch.no_grad():
+            for layer in self.layers:
+                keep(layer.weight, torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), POSITIONS))
         self._operator = operator() if self.layers else None
 
     def forward(self, layer: nn.Linear) -> Any:
@@ -86,21 +97,44 @@ def _drop(layout: Layout) -> None:
 
 
 def _product(given: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    layout = _layouts.get(weight.data_ptr())
-    if layout is None or given.dtype != torch.bfloat16 or not layout.holds():
+    tiles = tiles_of(weight)
+    if tiles is None or given.dtype != torch.bfloat16:
         return linear(given, weight, bias)
-    return torch.ops.mkldnn._linear_pointwise(given, layout.tiles, bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(given, tiles, bias, "none", [], "")
 
 
 def _shape(given: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return given.new_empty((*given.shape[:-1], weight.shape[0]))
 
 
+def _integer_product(codes: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    tiles = tiles_of(weight)
+    if tiles is None:  # on first use, also of a copy, and after a change
+        tiles = torch.ops.onednn.qlinear_prepack(weight, None)
+        keep(weight, tiles)
+    return torch.ops.onednn.qlinear_pointwise(
+        codes, 1.0, 0, tiles, scale, _zeros(len(scale)), None, 1.0, 0, torch.float32, "none", [], ""
+    )
+
+
+def _integer_shape(codes: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    return codes.new_empty((len(codes), len(weight)), dtype=torch.float32)
+
+
+@cache
+def _zeros(count: int) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.zeros(count, dtype=torch.int32)
+
+
 @cache
 def operator() -> torch.library.Library:
-    """The product as an operator that a compiler leaves alone. Nothing is registered before it is wanted."""
+    """The products as operators that a compiler leaves alone. Nothing is registered before it is wanted."""
     library = torch.library.Library("trivium", "FRAGMENT")
     library.define("packed_linear(Tensor given, Tensor weight, Tensor? bias) -> Tensor")
     library.impl("packed_linear", _product, "CPU")
     library.impl("packed_linear", _shape, "Meta")
+    library.define("integer_product(Tensor codes, Tensor weight, Tensor scale) -> Tensor")
+    library.impl("integer_product", _integer_product, "CPU")
+    library.impl("integer_product", _integer_shape, "Meta")
     return library
