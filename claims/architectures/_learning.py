@@ -1,5 +1,6 @@
 """What the claims about architectures share: byte-level stories, one way to train, and held-out bits by position."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -29,11 +30,20 @@ def corpus() -> tuple[list[list[int]], list[list[int]]]:
 
 
 def trained(
-    recipe: Any, *, seed: int, length: int, rows: int, steps: int, rate: float, bar: Bar | None = None
+    recipe: Any,
+    *,
+    seed: int,
+    length: int,
+    rows: int,
+    steps: int,
+    rate: float,
+    bar: Bar | None = None,
+    documents: Sequence[Sequence[int]] | None = None,
 ) -> Skeleton:
-    """A fresh model after so many updates. The seed fixes the data order and what models share of initial weights."""
+    """A fresh model after so many updates. The seed fixes the data order and what models share of initial weights.
+    ``documents`` are ids to train on in place of the stories."""
     model = recipe.build(TOKENIZER.vocab_size, seed=seed)
-    batches = Batches(corpus()[0], length=length, batch_size=rows, seed=seed)
+    batches = Batches(corpus()[0] if documents is None else documents, length=length, batch_size=rows, seed=seed)
     settings = TrainingSettings(steps=steps, learning_rate=rate, seed=seed)
     train(model, find("objectives", "causal")(), batches, settings)
     if bar is not None:

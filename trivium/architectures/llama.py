@@ -23,9 +23,10 @@ Caveats
 
 from dataclasses import dataclass
 
+from trivium.architectures._decoder import check_decoder, decoder
 from trivium.core.method import method
-from trivium.models.skeleton import Block, Skeleton
-from trivium.models.slots import Attention, GatedMLP, Head, RMSNorm, RotaryPosition, TokenEmbedding, round_up
+from trivium.models.skeleton import Skeleton
+from trivium.models.slots import Attention, GatedMLP, round_up
 from trivium.nn.rotary import Layout
 
 
@@ -52,40 +53,15 @@ class Llama:
     """Whether the head reads the embedding table."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "heads", "context"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.width % self.heads or self.width // self.heads % 2:
-            raise ValueError(f"width {self.width} must give each of {self.heads} heads an even number of coordinates")
-        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
-            raise ValueError(f"kv_heads must divide the {self.heads} heads, got {self.kv_heads}")
-        if self.hidden is not None and self.hidden < 1:
-            raise ValueError(f"hidden must be at least 1, got {self.hidden}")
-        if self.layout not in ("half", "interleaved"):
-            raise ValueError(f"layout must be 'half' or 'interleaved', got {self.layout!r}")
-        if self.base <= 0 or self.eps <= 0:
-            raise ValueError(f"base and eps must be positive, got {self.base} and {self.eps}")
+        check_decoder(self)
 
     def build(self, vocab_size: int, *, seed: int = 0) -> Skeleton:
         """A model with initial weights that depend on the seed alone."""
         hidden = self.hidden or round_up(8 * self.width / 3, 64)
-        embedding = TokenEmbedding(vocab_size, self.width)
-        return Skeleton(
+        return decoder(
             self,
-            vocab_size=vocab_size,
-            embedding=embedding,
-            position=RotaryPosition(self.width // self.heads, self.base),
-            blocks=[
-                Block(
-                    RMSNorm(self.width, self.eps),
-                    Attention(self.width, self.heads, self.kv_heads or self.heads, self.layout),
-                    RMSNorm(self.width, self.eps),
-                    GatedMLP(self.width, hidden),
-                )
-                for _ in range(self.depth)
-            ],
-            norm=RMSNorm(self.width, self.eps),
-            head=Head(self.width, vocab_size, tied=embedding if self.tied else None),
-            max_positions=self.context,
+            vocab_size,
             seed=seed,
+            mixer=lambda: Attention(self.width, self.heads, self.kv_heads or self.heads, self.layout),
+            channel=lambda: GatedMLP(self.width, hidden),
         )
