@@ -1,7 +1,9 @@
 """The smallest language model: a table of logits per token. Its gradients can be checked by hand."""
 
 import contextlib
+from types import SimpleNamespace
 
+import torch
 from torch import nn
 
 from trivium.core.protocols import LanguageModel, LMOutput
@@ -21,6 +23,11 @@ class TableModel(LanguageModel):
     def run(self, ids, *, embeds, **_):
         hidden = self.embed(ids) if embeds is None else embeds
         return LMOutput(hidden, hidden)
+
+    @property
+    def head(self):
+        """The identity: what enters it are the logits."""
+        return SimpleNamespace(weight=torch.eye(self.vocab_size, dtype=self.table.dtype))
 
     def embed(self, ids):
         return self.table[ids]

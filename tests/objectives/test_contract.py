@@ -75,6 +75,8 @@ def test_a_row_counts_as_alone_and_padding_not_at_all(name):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradients_are_those_of_the_value(name):
     """O3, in float64 on two predictions."""
+    if getattr(find("objectives", name), "holds_constant", False):
+        pytest.skip("a part of its loss is held constant: its own test freezes that part and compares")
 
     def value(table):
         model = TableModel(torch.zeros(3, 3, dtype=torch.float64))

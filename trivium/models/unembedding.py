@@ -1,4 +1,4 @@
-"""The last matrix of a model, for methods that read hidden states off before or beside it."""
+"""The last matrix of a model, for methods that read hidden states off before or beside it, or compare its rows."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,6 @@ from trivium.core.errors import NotOffered
 from trivium.core.protocols import LanguageModel, Partial
 from trivium.models._int8 import Int8Linear
 from trivium.models.huggingface import HuggingFaceModel
-from trivium.models.skeleton import Skeleton
 
 
 def unembedding(model: LanguageModel, what: str) -> tuple[Tensor, Tensor | None]:
@@ -22,8 +21,8 @@ def unembedding(model: LanguageModel, what: str) -> tuple[Tensor, Tensor | None]
         return weight[model.kept], None if bias is None else bias[model.kept]
     head = model.parts.head if isinstance(model, HuggingFaceModel) else getattr(model, "head", None)
     weight = head.widened() if isinstance(head, Int8Linear) else getattr(head, "weight", None)
-    if not isinstance(model, (HuggingFaceModel, Skeleton)) or not isinstance(weight, Tensor):
-        raise NotOffered(f"{what} reads hidden states off with the target's head, and {type(model).__name__} has none")
+    if not isinstance(weight, Tensor):
+        raise NotOffered(f"{what} needs a model whose head is a matrix, and {type(model).__name__} has none")
     bias = getattr(head, "bias", None)
     return weight.detach(), bias.detach() if isinstance(bias, Tensor) else None
 
