@@ -2,7 +2,7 @@
 
 Source
     Ren, Wu, Zhu 2024, "EMO: Earth Mover Distance Optimization for Auto-Regressive Language Modeling", ICLR 2024,
-    arXiv:2310.04691; what is mixed with what, from the authors' code.
+    arXiv:2310.04691. Values and gradients agree with the authors' code.
 Equation
     e(v) = E(v) / |E(v)|, rows of an output matrix, without gradient;   Q = softmax(logits);   y the next token
     D = sum_v Q(v) (1 - e(y) . e(v)) = 1 - e(y) . (e^T Q);   CE = - log Q(y);   sg(x): x, held constant
