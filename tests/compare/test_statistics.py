@@ -226,3 +226,23 @@ def test_bad_values_are_refused(values, clusters, weights):
 def test_unmatched_pairs_are_refused():
     with pytest.raises(ValueError, match="got 2 and 3 values in 2 clusters"):
         s.paired([1.0, 2.0], [1.0, 2.0, 3.0], [0, 1])
+
+
+@pytest.mark.parametrize("family", [1, 2, 5, 16, 48, 200])
+def test_fewer_clusters_than_a_verdict_needs_cannot_reach_the_level(family):
+    """By the test itself, where every cluster points the same way: at the number it is reached, one below it is not."""
+    fewest = s.fewest_clusters(family)
+    reached = [s.holm([s.sign_flip(np.ones(n))] * family)[0] for n in (fewest - 1, fewest)]
+    assert reached[1] < s.LEVEL <= reached[0]
+
+
+def test_the_clusters_that_verdicts_need_by_hand():
+    assert [s.fewest_clusters(family) for family in (0, 1, 2, 48)] == [6, 6, 7, 11]
+
+
+def test_below_that_number_there_is_no_verdict_however_sure_the_interval():
+    found = s.with_holm([s.paired(np.arange(8.0) + 5, np.arange(8.0), range(8))] * 48)[0]
+    assert found.interval.low > 0
+    assert found.p_holm == pytest.approx(48 / 2**7)
+    assert s.judged(found, True, fewest=s.fewest_clusters(48)).verdict is None
+    assert s.judged(found, True, fewest=6).verdict == "not visible at this scale"

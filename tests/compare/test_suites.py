@@ -75,7 +75,7 @@ def test_other_folders_are_refused(tmp_path, card, message):
 
 
 def test_suites_are_known_by_kind():
-    assert suites.suite("decoding", "lossless").task == "speed(count=2, warmups=1)"
+    assert suites.suite("decoding", "lossless").task == "speed(count=4, warmups=1)"
     with pytest.raises(UnknownName, match="did you mean 'lossless'"):
         suites.suite("decoding", "losless")
     with pytest.raises(UnknownName, match="no suite of attribution"):

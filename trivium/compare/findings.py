@@ -97,8 +97,13 @@ class _Run:
             else:
                 self.trained[record["contender"]][record["seed"]] = record
         self.pooled = {m["name"]: self._pooled(m["pooled"]) for m in self.measures if m.get("pooled")}
-        items = len(seeds) if self.per_seed else len({self.cluster(name) for name in self.info})
-        self.smoke = items < (statistics.FEWEST_SEEDS if self.per_seed else statistics.FEWEST_ITEMS)
+        self.fewest = statistics.FEWEST_SEEDS if self.per_seed else statistics.FEWEST
+        self.items = len(seeds) if self.per_seed else len({self.cluster(name) for name in self.info})
+
+    @property
+    def smoke(self) -> bool:
+        """Whether there is too little for any verdict."""
+        return self.items < self.fewest
 
     def cluster(self, example: str) -> str:
         return self.info[example]["cluster"] or example
@@ -195,11 +200,12 @@ def _pairs(run: _Run) -> list[tuple[str, str, Pair]]:
         if measure["higher_is_better"] is not None and (pair := run.pair(config, baseline, measure["name"])) is not None
     ]
     direction = {measure["name"]: measure["higher_is_better"] for measure in run.measures}
-    fewest = statistics.FEWEST_SEEDS if run.per_seed else statistics.FEWEST_ITEMS
+    if not run.per_seed:
+        run.fewest = statistics.fewest_clusters(sum(pair.p is not None for *_, pair in found))
     judged = []
     for (a, measure, _), pair in zip(found, statistics.with_holm([pair for *_, pair in found]), strict=True):
         whole = not run.failed[a] and not run.failed[baseline]  # what is left after failures is a chosen sample
-        judged.append((a, measure, statistics.judged(pair, direction[measure], fewest=fewest) if whole else pair))
+        judged.append((a, measure, statistics.judged(pair, direction[measure], fewest=run.fewest) if whole else pair))
     return judged
 
 
@@ -218,6 +224,7 @@ def _pair_dict(run: _Run, a: str, measure: str, pair: Pair) -> dict[str, Any]:
         "verdict": "" if run.smoke else pair.verdict or "",
         "n": interval.n,
         "clusters": interval.clusters,
+        "fewest": run.fewest,
         "method": interval.method,
         "test": pair.test,
         "detectable": _shown(interval.detectable, ratio),

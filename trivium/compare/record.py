@@ -38,7 +38,8 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
                                    "tuned": [{"config", "value", "chosen": bool}]}]     low/high may be null
     pairs                        [{"a": contender, "b": baseline, "measure", "difference", "low", "high", "p", "p_holm",
                                    "verdict": "supported"|"contradicted"|"not visible at this scale"|"",
-                                   "n", "clusters", "method", "detectable", "correlation"}]
+                                   "n", "clusters", "fewest": clusters that a verdict needs, "method", "detectable",
+                                   "correlation"}]
     by_group                     [{"group", "against": [contender], "columns": [measure], "bound": measure,
                                    "levels": measure, "rows": [{"name", "ratios": {contender: speed over its},
                                              "efficiency": ratio over bound, "values": {measure: mean},

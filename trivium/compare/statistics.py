@@ -19,8 +19,9 @@ from trivium.core import seeds
 RESAMPLES = 10_000
 FEW_CLUSTERS = 100
 """Below this many clusters a percentile bootstrap is too narrow, so the clustered t-interval is used."""
-FEWEST_ITEMS = 6
-"""An exact two-sided sign-flip test over 5 clusters cannot reach p < 0.05: below 6 there is no verdict."""
+LEVEL = 0.05
+FEWEST = 6
+"""Clusters below which not even a single comparison can be judged: see ``fewest_clusters``."""
 FEWEST_SEEDS = 3
 """Training seeds below which a run is a smoke test and nothing is judged."""
 EXACT_UP_TO = 20
@@ -180,6 +181,15 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def fewest_clusters(family: int, level: float = LEVEL) -> int:
+    """The clusters that an exact two-sided sign-flip test needs for a p below the level after Holm over a family.
+
+    With n clusters no p is below 2^(1 - n): one comparison needs 6, and 48 need 11. With fewer nothing can be seen, and
+    to say that no difference was seen would mislead.
+    """
+    return math.floor(math.log2(max(family, 1) / level)) + 2
+
+
 def with_holm(family: Sequence[Pair]) -> list[Pair]:
     """The pairs with ``p_holm`` over those that have a p-value."""
     tested = [n for n, pair in enumerate(family) if pair.p is not None]
@@ -196,7 +206,7 @@ def verdict(low: float | None, high: float | None, more_than: float = 0.0) -> Ve
     return "contradicted" if high < more_than else "not visible at this scale"
 
 
-def judged(pair: Pair, higher_is_better: bool | None, *, fewest: int = FEWEST_ITEMS, level: float = 0.05) -> Pair:
+def judged(pair: Pair, higher_is_better: bool | None, *, fewest: int = FEWEST, level: float = LEVEL) -> Pair:
     """The pair with the verdict on 'the first contender is better than the second'.
 
     No verdict for a measure without direction or with fewer than ``fewest`` clusters. A direction is stated only

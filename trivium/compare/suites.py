@@ -140,9 +140,9 @@ SUITES: Mapping[str, Suite] = {
         kind="decoding",
         title="Lossless decoding: how fast?",
         contenders=lossless,
-        task="speed(count=2, warmups=1)",
+        task="speed(count=4, warmups=1)",
         budget="64 new_tokens",
-        seeds=3,
+        seeds=1,
         shown=Shown(
             ratio="speed",
             against=("greedy", "transformers", "transformers, lookup", "transformers, assisted"),

@@ -151,8 +151,10 @@ def figures(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
 
 
 def detectable(pair: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
-    """Beside a difference that was not seen: how large it would have to be."""
-    least = finite(pair.get("detectable"))
+    """Beside a difference that was not seen: how large it would have to be; or how many clusters a verdict needs."""
+    least, fewest = finite(pair.get("detectable")), pair.get("fewest") or 0
+    if not pair.get("verdict") and pair.get("clusters", fewest) < fewest:
+        return f"{pair['clusters']} independent items of the {fewest} that a verdict needs"
     if pair.get("verdict") != NOT_VISIBLE or not least:
         return ""
     if measure.get("ratio"):
