@@ -31,6 +31,7 @@ ORDER = (
     "certify",
     "generate",
     "train",
+    "shards",
     "draft",
     "decoder",
     "stories",
