@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint format types docs bench claims tiny wheel check clean help
+.PHONY: demo test test-slow lint format types docs bench claims tiny parallelism wheel check clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ claims: $(VENV)/.dev  ## every claim with its seeds; results go to claims/result
 
 tiny: $(VENV)/.dev  ## train the built-in model again
 	$(BIN)/python -m scripts.tiny
+
+parallelism: $(VENV)/.dev  ## count what the layouts of processes send each other, for the docs
+	$(BIN)/python -m scripts.parallelism
 
 wheel: $(VENV)/.dev  ## dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist

@@ -14,12 +14,34 @@ from trivium.compare.claim import list_claims, recorded
 from trivium.compare.report import chart_svg, page
 from trivium.core.capabilities import OFFERS
 from trivium.core.method import PACKAGE, Entry, entries, kind_summary, kinds
+from trivium.training.volume import Decoder as Shape
+from trivium.training.volume import Hardware, Layout, projected
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "pages"
-GENERATED = ("methods", "gallery", "reference", "claims.md", "speed.md", "contributing.md", "changes.md", "index.md")
+GENERATED = (
+    "methods",
+    "gallery",
+    "reference",
+    "claims.md",
+    "speed.md",
+    "guide/parallelism.md",
+    "contributing.md",
+    "changes.md",
+    "index.md",
+)
 LAYERS = ("core", "models", "data", "tokenization", "training", "compare", "nn")
-GUIDES = ("decoders", "prompting", "architectures", "attribution", "certificate", "models", "reports")
+GUIDES = (
+    "decoders",
+    "prompting",
+    "architectures",
+    "training",
+    "parallelism",
+    "attribution",
+    "certificate",
+    "models",
+    "reports",
+)
 VERDICT_MARK = {"supported": "✓", "contradicted": "✗", "not visible at this scale": "○"}
 
 
@@ -38,6 +60,7 @@ def main() -> None:
             write(f"methods/{kind}/{entry.card.name}.md", method_page(entry))
     write("claims.md", claims_page())
     write("speed.md", speed_page())
+    write("guide/parallelism.md", parallelism_page())
     gallery()
     reference()
     navigation()
@@ -279,6 +302,88 @@ def speed_page() -> str:
             spread = f"{row['low']:.2f} to {row['high']:.2f}"
             rows.append(f"| {_cell(row['what'])} | {row['ratio']:.2f} | {spread} | {target or ''} | {met} |")
         rows += ["", *[f"- {_prose(note)}" for note in found.get("notes", [])], ""]
+    return "\n".join(rows)
+
+
+GIANTS = {
+    "1 B": (Shape(2048, 24, 5632, 32_000, 32, 32), Layout(8, 1, 1, 1, 8 * 2048)),
+    "30 B": (Shape(7168, 48, 19_456, 32_000, 56, 56), Layout(8, 8, 4, 32, 2048)),
+    "530 B": (Shape(20_480, 105, 81_920, 51_200, 128, 128, 2), Layout(8, 8, 35, 240, 2048)),
+}
+"""Shapes to project to. The last is MT-NLG as it ran on 280 servers: 105 layers of width 20,480, 1,920 rows of 2,048
+tokens a step, 8 parts of a matrix and 35 stages (Smith et al. 2022, arXiv:2201.11990, section 2.4)."""
+A100 = Hardware("A100 80 GB", flops=312e12 * 0.45, inside=240e9, between=20e9, memory=80e9)
+"""45 % of the peak in matrix products; four fifths of NVLink's 300 GB/s and of 200 Gb/s InfiniBand, one way."""
+
+
+def parallelism_page() -> str:
+    """What the layouts send: counted on this machine, and projected to models of other sizes."""
+    path = ROOT / "docs" / "parallelism.json"
+    rows = ["# What the layouts send", ""]
+    rows += [
+        "`trivium train` under torchrun takes `--tensor` and `--pipeline`; along the remaining axis the processes "
+        "share the rows of a batch and, with FSDP2, what is stored of the weights.",
+    ]
+    rows += ["", "## Counted", ""]
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        model = found["model"]
+        rows += [
+            f"One training step of a decoder of {model['parameters']:,} parameters (width {model['width']}, depth "
+            f"{model['depth']}, head untied, float32) on {model['rows']} rows of {model['length']} tokens, counted "
+            "message by message; the mean over the processes, in MB. A collective counts as its ring does. A pipeline "
+            "takes four micro-batches.",
+            "",
+            "| data | tensor | pipeline | gather | scatter | all-reduce | send | by formula | weights held |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in found["rows"]:
+            count = len(row["processes"])
+            sent = {
+                sort: sum(one["sent"][sort] for one in row["processes"]) / count / 1e6
+                for sort in ("gather", "scatter", "reduce", "send")
+            }
+            held = max(one["held"] for one in row["processes"]) / model["parameters"]
+            cells = " | ".join(f"{megabytes:.2f}" for megabytes in sent.values())
+            by = sum(row["predicted"].values()) / 1e6
+            where = f"{row['data']} | {row['tensor']} | {row['pipeline']}"
+            rows.append(f"| {where} | {cells} | {by:.2f} | {held:.0%} |")
+        made = found["provenance"]
+        rows += [
+            "",
+            f"{made['made'][:10]}, `python -m scripts.parallelism`. The formulas are those of "
+            "`trivium.training.volume.predicted`, for a process in the middle of the pipeline: of two stages each "
+            "sends one way only, half of what it says, and embedding and head lie in one of them.",
+            "",
+        ]
+    rows += [
+        "## On paper",
+        "",
+        f"A step on {A100.name}s, projected by the same formulas in bfloat16 with float32 weights and AdamW (16 "
+        f"bytes a parameter, activations computed again): {A100.flops / 1e12:.0f} TFLOP/s reached in matrix products, "
+        f"{A100.inside / 1e9:.0f} GB/s within a node of {A100.per_node} and {A100.between / 1e9:.0f} GB/s between "
+        "nodes. Nothing overlaps here, so these are upper bounds; no run of this size was made.",
+        "",
+        "| model | parameters | GPUs (data x tensor x pipeline) | memory a GPU | computing | tensor | data | "
+        "pipeline | bubble | step at most | TFLOP/s a GPU at least |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, (shape, layout) in GIANTS.items():
+        made = projected(shape, layout, 2048, A100)
+        tokens = layout.tokens * layout.micro_batches * layout.data
+        reached = shape.flops(tokens, 2048) * 4 / 3 / layout.processes / made.seconds / 1e12
+        mesh = f"{layout.processes:,} ({layout.data} x {layout.tensor} x {layout.pipeline})"
+        times = " | ".join(f"{t:.2f} s" for t in (made.compute, made.tensor, made.data, made.pipeline))
+        rows.append(
+            f"| {name} | {shape.parameters / 1e9:.1f} B | {mesh} | {made.memory / 1e9:.0f} GB | {times} | "
+            f"{made.bubble:.0%} | {made.seconds:.1f} s | {reached:.0f} |"
+        )
+    rows += [
+        "",
+        "The largest is MT-NLG. On 2,240 GPUs Smith et al. 2022 (arXiv:2201.11990, section 2.4) measured 60.1 s a step "
+        "and 126 TFLOP/s a GPU, what is computed again included, as here.",
+        "",
+    ]
     return "\n".join(rows)
 
 

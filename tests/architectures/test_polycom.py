@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from trivium.architectures.llama import Llama
 from trivium.architectures.polycom import PlainMLP, PolyCom, Polynomial, activated
 from trivium.nn.polynomial import poly_norm, poly_relu
-from trivium.training.update import decayed
+from trivium.training.optimizers import decayed
 
 VOCAB = 41
 VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors" / "polycom.npz"

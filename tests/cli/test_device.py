@@ -18,6 +18,15 @@ COMMANDS = {
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_a_gpu_that_is_not_here_is_named_before_any_work(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.run([*command, "--model", "tiny", "--device", "cuda:99"]) == cli.BAD_INPUT
+    refused([*command, "--model", "tiny"], tmp_path, capsys)
+
+
+def test_training_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    refused(["train", "--steps", "1", "--folder", "run"], tmp_path, capsys)
+
+
+def refused(command, tmp_path, capsys):
+    assert cli.run([*command, "--device", "cuda:99"]) == cli.BAD_INPUT
     assert "cuda:99 is not here" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.json*"))

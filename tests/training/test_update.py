@@ -8,8 +8,8 @@ from trivium.core.nouns import Loss
 from trivium.core.seeds import generator
 from trivium.objectives.causal import Causal
 from trivium.training.loop import train
+from trivium.training.optimizers import decayed
 from trivium.training.settings import TrainingSettings
-from trivium.training.update import decayed
 
 
 def by_hand(model, settings, steps):

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from trivium.architectures._decoder import check_decoder, decoder
 from trivium.core.method import method
 from trivium.models.sites import Site
-from trivium.models.skeleton import ChannelMixer, Context, Linear, Role, Skeleton, linear_flops
+from trivium.models.skeleton import ChannelMixer, Context, Divided, Linear, Role, Skeleton, linear_flops
 from trivium.models.slots import Attention
 from trivium.nn.polynomial import ORDER, poly_norm, poly_relu
 from trivium.nn.rotary import Layout
@@ -134,6 +134,11 @@ class PlainMLP(ChannelMixer):
 
     def flops(self, length: int) -> int:
         return linear_flops(self, length)
+
+    def tensor_plan(self) -> Mapping[str, Divided]:
+        if isinstance(self.activation, Polynomial):  # polynorm looks over all hidden coordinates at once
+            return {}
+        return {"up_proj": "columns", "down_proj": "rows"}
 
     def sites(self) -> Mapping[str, Site]:
         return {"act": Site(self.down_proj, "input")}

@@ -36,8 +36,8 @@ from torch import Tensor
 from trivium.architectures._decoder import check_decoder, decoder
 from trivium.core.method import method
 from trivium.models.sites import Heads, Site
-from trivium.models.skeleton import Context, Linear, SequenceMixer, Skeleton, TokenMemory, linear_flops
-from trivium.models.slots import GatedMLP, round_up
+from trivium.models.skeleton import Context, Divided, Linear, SequenceMixer, Skeleton, TokenMemory, linear_flops
+from trivium.models.slots import ATTENTION_PLAN, GatedMLP, round_up
 from trivium.nn.rotary import Layout, rotate
 from trivium.nn.softplus_attention import Kernel, softplus_attention
 
@@ -127,9 +127,9 @@ class SoftplusMixer(SequenceMixer):
         return self._attend(x, memory, ctx), memory
 
     def _attend(self, x: Tensor, memory: TokenMemory | None, ctx: Context) -> Tensor:
-        q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, time, head width)
-        k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
-        v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        q = self.q_proj(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (batch, heads, time, head width)
+        k = self.k_proj(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+        v = self.v_proj(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
         if ctx.rotary is not None:
             q, k = rotate(q, *ctx.rotary, self.recipe.layout), rotate(k, *ctx.rotary, self.recipe.layout)
         if self.recipe.qk_norm:
@@ -154,6 +154,9 @@ class SoftplusMixer(SequenceMixer):
 
     def flops(self, length: int) -> int:
         return linear_flops(self, length) + 4 * self.heads * self.head_width * length**2
+
+    def tensor_plan(self) -> Mapping[str, Divided]:
+        return ATTENTION_PLAN
 
     def sites(self) -> Mapping[str, Site]:
         return {

@@ -1,6 +1,7 @@
 """``trivium train``."""
 
 import os
+import runpy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,18 +18,27 @@ from trivium.core.text import printable
 from trivium.data.batches import Batches
 from trivium.data.named import named
 from trivium.data.packing import tokenised
+from trivium.data.prepared import Prepared
+from trivium.data.shards import ShardBatches
 from trivium.models import saving
 from trivium.models.huggingface import HuggingFaceModel
 from trivium.models.likelihood import bits_per_byte
-from trivium.models.sources import load
+from trivium.models.sources import check_there, load
+from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer
-from trivium.training.checkpoint import tensors_of
+from trivium.tokenization.files import restore
+from trivium.training.checkpoint import Checkpoints
 from trivium.training.loop import TrainingResult, train
-from trivium.training.parallel import gathered
 from trivium.training.settings import TrainingSettings
+from trivium.training.trackers import Name as Tracked
+from trivium.training.trackers import tracker
 
 HELD_OUT = 32
 """Validation documents that an evaluation looks at."""
+SAMPLED = 80
+"""Tokens of a sample."""
+RECIPE = ("architecture", "objective", "corpus", "tokenizer", "length", "batch_size", "budget", "settings", "sample")
+"""What a recipe may define."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,15 @@ class Command:
     """Train one model, from scratch or from a pretrained one, with exact resume.
 
     Example: trivium train --architecture "llama(width=128)" --corpus stories --steps 500 --folder runs/llama
-    Run the same command again to go on after an interruption; start it with torchrun to shard the model with FSDP2.
+    Run the same command again to go on after an interruption. Under torchrun --nproc-per-node N -m trivium train ...
+    N processes share the work: its data by default (FSDP2), matrices and blocks too as --tensor and --pipeline say.
     """
 
     folder: Path = Path("runs/train")
     """Where the run goes: run.json, curve.jsonl, checkpoints, and the trained model in model/."""
+    recipe: Path | None = None
+    """A Python file whose variables architecture, objective, corpus, settings, ... stand in place of these options:
+    objects of your own, or text."""
     architecture: str = "llama"
     """A method of the kind architectures, written like a call."""
     start_from: str | None = None
@@ -48,9 +62,9 @@ class Command:
     objective: str = "causal"
     """A method of the kind objectives, written like a call."""
     corpus: str = "stories"
-    """stories, python_docs, python_code, or a text file or folder."""
+    """stories, python_docs, python_code, a text file or folder, or what trivium shards wrote."""
     tokenizer: str | None = None
-    """A model whose tokenizer to use; bytes by default, or that of --start-from."""
+    """A model whose tokenizer to use; bytes by default, or that of --start-from or of the shards."""
     length: int = 256
     """Tokens in a row."""
     batch_size: int = 16
@@ -60,48 +74,111 @@ class Command:
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     """Of the training loop."""
     sample: str | None = "Once upon a time"
-    """Let the trained model go on from this text at the end."""
+    """Let the model go on from this text at every evaluation; None lets it be."""
+    trackers: tuple[Tracked, ...] = ()
+    """Follow the run in TensorBoard, Weights & Biases or MLflow as well."""
+    project: str = "trivium"
+    """What the run belongs to there: the project of wandb, the experiment of mlflow."""
+    device: str = "cpu"
+    """Where it trains: cpu, or cuda for a GPU, one for each process under torchrun."""
     json: Annotated[bool, arg(name="json")] = False
     """Print the outcome as JSON."""
 
     def run(self) -> int:
-        objective = build("objectives", self.objective)
-        recipe = build("architectures", self.architecture)
+        return (self if self.recipe is None else self._with(self.recipe))._run()
+
+    def _with(self, path: Path) -> "Command":
+        """This command with what a recipe defines. Steps that are given here hold for it too."""
+        try:
+            found = runpy.run_path(str(path))
+        except OSError as error:
+            raise ValueError(f"the recipe {path} cannot be read: {error}") from error
+        mine = {name: found[name] for name in RECIPE if name in found}
+        if not mine:
+            raise ValueError(f"{path} defines none of {', '.join(RECIPE)}, so it is no recipe")
+        if "settings" in mine and self.settings.steps is not None:
+            mine["settings"] = replace(mine["settings"], steps=self.settings.steps)
+        return replace(self, recipe=None, **mine)
+
+    def _run(self) -> int:
+        objective = _made("objectives", self.objective)
+        recipe = _made("architectures", self.architecture)
         budget = Budget.parse(self.budget) if self.budget else None
         settings = self.settings
         if settings.steps is None and budget is None:
             raise ValueError("say how long to train: --steps 1000, or --budget '1e13 flops' or '600 seconds'")
-        tokenizer: Any = ByteTokenizer() if self.tokenizer is None else load(self.tokenizer).tokenizer
+        source: Any = self.corpus
+        prepared = Prepared(Path(source)) if isinstance(source, str) and Prepared.there(source) else None
+        tokenizer = self._tokenizer(prepared)
+        device = check_there(f"cuda:{os.environ['LOCAL_RANK']}" if self._one_of_many() else self.device)
         if self.start_from is not None:
-            started = load(self.start_from)
+            started = load(self.start_from, device=device)
             model, tokenizer = started.model, started.tokenizer
+            if prepared is not None and prepared.shards.facts["vocab_size"] != tokenizer.vocab_size:
+                raise ValueError(
+                    f"{self.corpus} has ids of a vocabulary of {prepared.shards.facts['vocab_size']}, "
+                    f"{self.start_from} one of {tokenizer.vocab_size}; write them with --tokenizer {self.start_from}"
+                )
         else:
-            model = recipe.build(tokenizer.vocab_size, seed=settings.seed)
-        corpus = named(self.corpus)
-        batches = Batches(tokenised(corpus["train"], tokenizer), self.length, self.batch_size, settings.seed)
-        held_out = list(corpus["validation"])[:HELD_OUT]
+            model = recipe.build(tokenizer.vocab_size, seed=settings.seed).to(device)
+        if prepared is not None:
+            name, held_out = prepared.name, prepared.validation[:HELD_OUT]
+            batches: Any = ShardBatches(prepared.shards, self.length, self.batch_size, settings.seed)
+        else:
+            corpus = named(source) if isinstance(source, str) else source
+            name, held_out = corpus.name, list(corpus["validation"])[:HELD_OUT]
+            batches = Batches(tokenised(corpus["train"], tokenizer), self.length, self.batch_size, settings.seed)
         if settings.checkpoint_every is None:
             settings = replace(settings, checkpoint_every=100)
 
         def evaluate(model: LanguageModel) -> dict[str, float]:
             return {"bits_per_byte": bits_per_byte(model, held_out, tokenizer, length=self.length)}
 
+        def go_on(model: LanguageModel) -> str:
+            written = System(model, tokenizer, name="in training").write(self.sample or "", voice, limit=SAMPLED)
+            return printable(f"{self.sample}{written}")
+
+        voice = build("decoding", "top_p(p=0.9)")
+        followed = [tracker(name, self.folder, self.project) for name in self.trackers]
         first = os.environ.get("RANK", "0") == "0"
         total = settings.steps or 100
-        with progress(f"training on {corpus.name}", total, show=None if first else False) as bar:
+        with progress(f"training on {name}", total, show=None if first else False) as bar:
             result = train(
-                model, objective, batches, settings, folder=self.folder, budget=budget, evaluate=evaluate, bar=bar
+                model,
+                objective,
+                batches,
+                settings,
+                folder=self.folder,
+                budget=budget,
+                evaluate=evaluate,
+                sample=go_on if self.sample else None,
+                trackers=followed,
+                bar=bar,
             )
-        # All processes take part in gathering; one writes.
-        weights = {name: gathered(tensor).detach() for name, tensor in tensors_of(model).items()}
         if first:
-            self._save(model, weights, tokenizer, recipe)
+            if not result.diverged:
+                self._save(model, tokenizer, recipe)
             self._tell(result, describe(objective))
         return 1 if result.diverged else 0
 
-    def _save(self, model: LanguageModel, weights: dict[str, Any], tokenizer: Any, recipe: Any) -> None:
-        """The trained model, in a folder that ``load`` and transformers open."""
+    def _one_of_many(self) -> bool:
+        """Whether this is a process of torchrun that takes a GPU of its own."""
+        return self.device == "cuda" and "LOCAL_RANK" in os.environ
+
+    def _tokenizer(self, prepared: Prepared | None) -> Any:
+        if prepared is None:
+            return ByteTokenizer() if self.tokenizer is None else load(self.tokenizer).tokenizer
+        if self.tokenizer is not None:
+            raise ValueError(f"{self.corpus} is tokenised already; leave out --tokenizer")
+        return restore(prepared.tokenizer_folder)
+
+    def _save(self, model: LanguageModel, tokenizer: Any, recipe: Any) -> None:
+        """The trained model, in a folder that ``load`` and transformers open; from the last checkpoint, which has it
+        whole wherever its parts are."""
         target = self.folder / "model"
+        last = Checkpoints(self.folder / "checkpoints").latest()
+        assert last is not None
+        weights = last.weights
         if isinstance(model, HuggingFaceModel):
             inner = {name.removeprefix("inner."): tensor for name, tensor in weights.items()}
             model.inner.save_pretrained(target, state_dict=inner)
@@ -119,12 +196,11 @@ class Command:
             "objective": objective,
             "spent": result.spent.to_dict(),
             "diverged": result.diverged,
-            "model": str(self.folder / "model"),
+            "model": None if result.diverged else str(self.folder / "model"),
         }
-        text = ""
-        if self.sample and not result.diverged:
-            text = load(str(self.folder / "model")).write(self.sample, build("decoding", "top_p(p=0.9)"), limit=80)
-            outcome["sample"] = self.sample + text
+        text = next((row["sample"] for row in reversed(result.curve) if "sample" in row), None)
+        if text is not None:
+            outcome["sample"] = text
         if self.json:
             print_json(outcome)
             return
@@ -135,6 +211,12 @@ class Command:
         spent = result.spent
         out.print(f"{result.steps} steps, loss {result.loss:.4g}, {figures}")
         out.print(f"{spent.tokens:.3g} tokens, {spent.flops:.3g} FLOPs, {spent.seconds:.0f} s", style="dim")
-        if text:
-            out.print(f"[bold]{escape(self.sample or '')}[/bold]{escape(printable(text))}")
-        out.print(f"model: {self.folder / 'model'}")
+        if text is not None:
+            out.print(escape(text))
+        if not result.diverged:
+            out.print(f"model: {self.folder / 'model'}")
+
+
+def _made(kind: str, said: Any) -> Any:
+    """The method that a text describes; an object from a recipe as it is."""
+    return build(kind, said) if isinstance(said, str) else said

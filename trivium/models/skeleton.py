@@ -36,6 +36,9 @@ Role = Literal["in", "out", "embed", "zero", "one", "own"]
 """What a parameter is for, hence how it starts: a matrix that reads a stream, the last matrix of a residual branch, an
 embedding, a bias, a gain, or a value that its module computes in ``initial(name)``."""
 
+Divided = Literal["columns", "rows"]
+"""How a linear layer is divided over processes: by what comes out of it, or by what goes in."""
+
 Memory = tuple[Tensor, ...]
 """What a layer remembers where its size does not depend on the length: tensors with the batch first."""
 
@@ -167,6 +170,11 @@ class SequenceMixer(nn.Module, ABC):
     def flops(self, length: int) -> int:
         """Operations of the parallel form on one row of so many tokens, in the convention of ``core.meter``."""
 
+    def tensor_plan(self) -> Mapping[str, Divided]:
+        """Linear layers that several processes may hold in parts: by "columns" (of outputs) on the way in, by "rows"
+        (of inputs) on the way out. Where there are none, each process holds the whole."""
+        return {}
+
     def sites(self) -> Mapping[str, Site]:
         """Places inside, by their names under ``blocks.{l}.attn``."""
         return {}
@@ -181,6 +189,11 @@ class ChannelMixer(nn.Module, ABC):
     @abstractmethod
     def flops(self, length: int) -> int:
         """Operations on one row of so many tokens."""
+
+    def tensor_plan(self) -> Mapping[str, Divided]:
+        """Linear layers that several processes may hold in parts: by "columns" (of outputs) on the way in, by "rows"
+        (of inputs) on the way out. Where there are none, each process holds the whole."""
+        return {}
 
     def sites(self) -> Mapping[str, Site]:
         """Places inside, by their names under ``blocks.{l}.mlp``."""
@@ -365,6 +378,27 @@ class Skeleton(Sited, LanguageModel):
         return SkeletonOutput(
             self.head(hidden), hidden, self._state(ctx, hidden, memories, state) if keep_state else None, ctx.aux
         )
+
+    def stage(
+        self, start: int, stop: int, x: Tensor, *, ids: Tensor, mask: Tensor | None, segments: Tensor | None
+    ) -> Tensor:
+        """Layers start to stop of one pass over whole sequences. ``x``: the ids at layer 0, else what layer start - 1
+        gave; what comes out of the last layer is normed, ready for the head. Raises ValueError where a layer reports
+        something beside its output, which would be lost on the way."""
+        hidden = self.embedding(x) if start == 0 else x
+        ctx = self._context(ids, hidden, mask, None, segments, None)
+        if self.position is not None:  # further on for the table that it publishes only
+            placed = self.position(hidden, ctx)
+            hidden = placed if start == 0 else hidden
+        for layer in range(start, stop):
+            ctx.layer = layer
+            hidden, _ = self.blocks[layer](hidden, ctx)
+        if ctx.aux:
+            raise ValueError(
+                f"blocks {start} to {stop} report {', '.join(sorted(ctx.aux))} beside their output, which a pipeline "
+                "does not hand on; set mesh.pipeline to 1"
+            )
+        return self.norm(hidden) if stop == self.depth else hidden
 
     def layers(
         self, start: int, stop: int, hidden: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None

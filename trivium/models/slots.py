@@ -7,7 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trivium.models.sites import Heads, Site
-from trivium.models.skeleton import ChannelMixer, Context, Linear, Role, SequenceMixer, TokenMemory, linear_flops
+from trivium.models.skeleton import (
+    ChannelMixer,
+    Context,
+    Divided,
+    Linear,
+    Role,
+    SequenceMixer,
+    TokenMemory,
+    linear_flops,
+)
 from trivium.nn.attention import attention
 from trivium.nn.feedforward import swiglu
 from trivium.nn.norms import rms_norm, simple_rms_norm
@@ -76,6 +85,13 @@ class RotaryPosition(nn.Module):
         return hidden
 
 
+ATTENTION_PLAN: Mapping[str, Divided] = {
+    **dict.fromkeys(("q_proj", "k_proj", "v_proj"), "columns"),
+    "o_proj": "rows",
+}
+"""Attention over processes: each has some of the heads."""
+
+
 class Attention(SequenceMixer):
     """Softmax attention with grouped queries; rotary where a table was published."""
 
@@ -99,9 +115,10 @@ class Attention(SequenceMixer):
         return self._attend(x, memory, ctx), memory
 
     def _attend(self, x: Tensor, memory: TokenMemory | None, ctx: Context) -> Tensor:
-        q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, time, head width)
-        k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
-        v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        # Where processes share the layer, there are as many heads as this one has.
+        q = self.q_proj(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (batch, heads, time, head width)
+        k = self.k_proj(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+        v = self.v_proj(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
         if ctx.rotary is not None:
             q, k = rotate(q, *ctx.rotary, self.layout), rotate(k, *ctx.rotary, self.layout)
         if memory is not None:
@@ -115,6 +132,9 @@ class Attention(SequenceMixer):
     def flops(self, length: int) -> int:
         pairs = length * (length + 1) // 2
         return linear_flops(self, length) + 4 * self.heads * self.head_width * pairs
+
+    def tensor_plan(self) -> Mapping[str, Divided]:
+        return ATTENTION_PLAN
 
     def sites(self) -> Mapping[str, Site]:
         return {
@@ -141,6 +161,9 @@ class GatedMLP(ChannelMixer):
 
     def flops(self, length: int) -> int:
         return linear_flops(self, length)
+
+    def tensor_plan(self) -> Mapping[str, Divided]:
+        return {"gate_proj": "columns", "up_proj": "columns", "down_proj": "rows"}
 
     def sites(self) -> Mapping[str, Site]:
         return {"act": Site(self.down_proj, "input")}

@@ -51,7 +51,7 @@ def load(
         raise UnknownName(f"no dtype is called {dtype!r}{did_you_mean(dtype, (*DTYPES, INT8))}")
     if _kind_of_device(device) != "cpu" and dtype == INT8:
         raise NotOffered(f"8-bit weights are multiplied on the CPU only, not on {device}; use dtype='bfloat16' there")
-    _check_there(device)
+    check_there(device)
     folder = resolve(name_or_path, remote_code=remote_code, bar=bar)
     config = _config(folder)
     _check_weights(folder)
@@ -98,14 +98,16 @@ def _kind_of_device(device: str) -> str:
         raise UnknownName(f"no device is called {device!r}; write cpu, or cuda, or cuda:1 for the second GPU") from None
 
 
-def _check_there(device: str) -> None:
-    """Raises NotOffered for a GPU that is not on this machine."""
+def check_there(device: str) -> str:
+    """The device. Raises UnknownName for what is none, NotOffered for a GPU that is not on this machine."""
+    _kind_of_device(device)
     found = torch.device(device)
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise NotOffered(
             f"{device} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; use another "
             "device, or where there is a GPU install a torch that is built for CUDA"
         )
+    return device
 
 
 def resolve(name_or_path: str | Path, *, remote_code: bool = False, bar: Bar | None = None) -> Path:

@@ -1,12 +1,18 @@
 """The last matrix of a model, for methods that read hidden states off before or beside it, or compare its rows."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trivium.core.errors import NotOffered
 from trivium.core.protocols import LanguageModel, Partial
 from trivium.models._int8 import Int8Linear
 from trivium.models.huggingface import HuggingFaceModel
+
+
+def head_of(model: nn.Module) -> nn.Module | None:
+    """The module that turns hidden states into logits; None where a model names none."""
+    head = model.parts.head if isinstance(model, HuggingFaceModel) else getattr(model, "head", None)
+    return head if isinstance(head, nn.Module) else None
 
 
 def unembedding(model: LanguageModel, what: str) -> tuple[Tensor, Tensor | None]:
@@ -19,7 +25,7 @@ def unembedding(model: LanguageModel, what: str) -> tuple[Tensor, Tensor | None]
     if isinstance(model, Partial):
         weight, bias = unembedding(model.whole, what)
         return weight[model.kept], None if bias is None else bias[model.kept]
-    head = model.parts.head if isinstance(model, HuggingFaceModel) else getattr(model, "head", None)
+    head = head_of(model)
     weight = head.widened() if isinstance(head, Int8Linear) else getattr(head, "weight", None)
     if not isinstance(weight, Tensor):
         raise NotOffered(f"{what} needs a model whose head is a matrix, and {type(model).__name__} has none")

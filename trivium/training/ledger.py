@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from trivium.core.budget import Budget, Spent
 from trivium.core.errors import BudgetExceeded
@@ -21,14 +22,14 @@ REHEARSALS = 5
 
 SUMS = ("flops", "calls", "backwards", "evaluations", "positions", "new_tokens", "tokens")
 SHARED = ("flops", "calls", "backwards", "evaluations", "positions")
-"""Of these every process spends an equal part; tokens are counted for the whole batch."""
+"""Of these every process spends a part; tokens are counted for the whole batch."""
 
 
 class Ledger:
     """The meter's sums since the ledger was opened, over all processes, without what happens while it is paused."""
 
-    def __init__(self, meter: Meter, before: Spent, world: World) -> None:
-        self.meter, self.before, self.world = meter, before, world
+    def __init__(self, meter: Meter, before: Spent, world: World, device: torch.device) -> None:
+        self.meter, self.before, self.world, self.device = meter, before, world, device
         self.seconds = 0.0
         self.left_out: dict[str, Any] = dict.fromkeys(SUMS, 0)
         self.left_out = self._counted()
@@ -54,16 +55,29 @@ class Ledger:
 
     @property
     def spent(self) -> Spent:
-        sums = {name: n * self.world.size if name in SHARED else n for name, n in self._counted().items()}
+        sums = self._everywhere(self._counted())
         return self.before + replace(Spent(**sums), seconds=self.seconds, peak_bytes=self.meter.spent.peak_bytes)
+
+    def _everywhere(self, counted: dict[str, Any]) -> dict[str, Any]:
+        """Over all processes. Those of one stage spend alike; those that share a matrix make one call together, but the
+        operations of each are its own."""
+        world = self.world
+        if world.degree("pp") == 1:
+            times = {name: world.size if name == "flops" else world.degree("dp") for name in SHARED}
+            return {name: n * times.get(name, 1) for name, n in counted.items()}
+        sums = torch.tensor([counted[name] for name in SHARED], dtype=torch.float64, device=self.device)
+        dist.all_reduce(sums)
+        summed = dict(zip(SHARED, sums.tolist(), strict=True))
+        each = {name: round(n if name == "flops" else n / world.degree("tp")) for name, n in summed.items()}
+        return counted | each
 
 
 def cost_of_a_step(update: Updater, feed: Feed, meter: Meter, budget: Budget) -> Spent:
     """What a real step costs, measured: one or a few are made, and the model is put back as it was."""
-    tensors = [local(tensor) for tensor in (*update.model.parameters(), *update.model.buffers())]
+    tensors = [local(tensor) for tensor in (*update.model.parameters(), *update.model.buffers()) if not tensor.is_meta]
     before = [tensor.detach().clone() for tensor in tensors]
     batch, tokens = feed.make(0)
-    ledger = Ledger(meter, Spent(), update.world)
+    ledger = Ledger(meter, Spent(), update.world, feed.device)
     update(0, 1, batch, tokens).tolist()
     cost = ledger.spent
     seconds = []

@@ -7,10 +7,11 @@ step; so a run that was killed at any moment goes on from its last checkpoint to
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +25,15 @@ from trivium.core.method import card_of
 from trivium.core.method import settings as settings_of
 from trivium.core.progress import Bar
 from trivium.core.protocols import LanguageModel, Objective
-from trivium.training.checkpoint import Checkpoint, Checkpoints, collect, restore
+from trivium.training.checkpoint import Checkpoint, Checkpoints, restore
+from trivium.training.execution import executed
 from trivium.training.feed import Batches, Feed
 from trivium.training.ledger import Ledger, affordable, cost_of_a_step
-from trivium.training.parallel import World, shard
+from trivium.training.parallel import World, agree, shard
+from trivium.training.pipeline import Pipeline
 from trivium.training.record import Curve, Row, finite, known_run, note_run
 from trivium.training.settings import TrainingSettings
+from trivium.training.trackers import Tracker
 from trivium.training.update import Updater
 
 log = logging.getLogger(__name__)
@@ -37,10 +41,11 @@ log = logging.getLogger(__name__)
 PATIENCE = 50
 """A run has diverged once so many losses in a row exceed the first one by more than 1."""
 
-FREE = ("keep", "checkpoint_every")
+FREE = ("keep", "checkpoint_every", "recompute", "mesh")
 """Settings that may change when a run goes on."""
 
 Evaluate = Callable[[LanguageModel], dict[str, float]]
+Sample = Callable[[LanguageModel], str]
 
 
 @dataclass(frozen=True)
@@ -76,14 +81,18 @@ def train(
     folder: str | Path | None = None,
     budget: Budget | None = None,
     evaluate: Evaluate | None = None,
+    sample: Sample | None = None,
+    trackers: Sequence[Tracker] = (),
     bar: Bar | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place.
 
     With a folder the run leaves ``run.json``, ``curve.jsonl`` and ``checkpoints/`` there, and goes on from the newest
     whole checkpoint if it finds one. With a budget and no ``settings.steps``, as many steps are made as it pays for at
-    the cost measured on a real step. ``evaluate`` maps the model to figures; what it spends is not training and counts
-    towards no budget. Under torchrun each process takes its share of every batch, and the model comes back sharded.
+    the cost measured on a real step. ``evaluate`` maps the model to figures, ``sample`` to a text that stands in the
+    curve beside them; what they spend is not training and counts towards no budget. ``trackers`` are told every row.
+    Under torchrun the processes share the work as ``settings.mesh`` says, and the model comes back in parts; the last
+    checkpoint has it whole. A model in stages writes no samples, for it keeps no state.
 
     Raises BudgetExceeded where more is spent than promised, RunBusy where another process is at work in the folder,
     RunMismatch where the folder holds another run, NotOffered where the objective does not suit the model. A loss that
@@ -96,22 +105,27 @@ def train(
     if settings.steps is None and budget is None:
         raise ValueError("training has no end: give settings.steps or a budget")
     home = None if folder is None else Path(folder)
-    world = World.join(model.device)
+    device = model.device
+    world = World.join(device, settings.mesh)
 
     with contextlib.ExitStack() as stack:
         if home is not None:
             world.lead(lambda: stack.enter_context(files.locked(home)))
         stack.enter_context(_prepared(model))
         meter = stack.enter_context(Meter())
-        feed = stack.enter_context(Feed(batches, world, model.device))
-        shard(model, world)
-        update = Updater(model, objective, settings, world)
+        feed = stack.enter_context(Feed(batches, world, device))
+        size = sum(parameter.numel() for parameter in model.parameters())
+        agree(model, world)
+        pipeline = Pipeline(model, world) if world.degree("pp") > 1 else None
+        shard(model, world, None if pipeline is None else pipeline.stage)
+        stack.enter_context(executed(model, settings))
+        update = Updater(model, objective, settings, world, pipeline)
 
         facts = {
             "settings": {name: value for name, value in settings_of(settings).items() if name not in FREE},
             "objective": _described(objective),
             "budget": None if budget is None else settings_of(budget),
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "parameters": size,
             "data": feed.fingerprint(),
         }
         known = world.lead(lambda: None if home is None else known_run(home, facts))
@@ -126,22 +140,26 @@ def train(
                 world.lead(lambda: note_run(home, {**facts, "steps": steps}))
 
         checkpoints = None if home is None else Checkpoints(home / "checkpoints", settings.keep)
-        found: Checkpoint | None = None
 
-        def look() -> tuple[int, dict]:
-            nonlocal found
-            if checkpoints is not None:
-                checkpoints.tidy()
-                found = checkpoints.latest()
-            return (found.step, dict(found.facts)) if found else (0, {"curve": [], "spent": Spent().to_dict()})
+        def look() -> Checkpoint | None:
+            if checkpoints is None:
+                return None
+            checkpoints.tidy()
+            return checkpoints.latest()
 
-        start, so_far = world.lead(look)
-        if start:
-            restore(found, model, update.optimizer, world)
+        found, start = world.lead(look), 0
+        so_far: Mapping[str, Any] = {"curve": [], "spent": Spent().to_dict()}
+        if found is not None:
+            start, so_far = found.step, found.facts
+            restore(found, model, update.optimizers, world)
             log.info("going on from step %d of %d", start, steps)
         curve = Curve(home / "curve.jsonl" if home is not None and world.first else None, so_far["curve"])
         stack.callback(curve.close)
-        ledger = Ledger(meter, Spent(**so_far["spent"]), world)
+        told = trackers if world.first else ()
+        for one in told:
+            stack.callback(one.close)
+            one.start(facts, start)
+        ledger = Ledger(meter, Spent(**so_far["spent"]), world, device)
         share = bar.total / steps if bar is not None else 0.0
         if bar is not None and start:
             bar.advance(start * share)
@@ -149,18 +167,25 @@ def train(
         def save(step: int) -> None:
             if checkpoints is not None:
                 state = {"curve": [finite(row) for row in curve.rows], "spent": ledger.spent.to_dict()}
-                checkpoint, write = collect(step, model, update.optimizer, state), checkpoints.write
-                world.lead(lambda: write(checkpoint))
+                checkpoints.write(step, model, update.optimizers, state, world)
 
         def record(row: Row, figures: Tensor, *, evaluated: bool = False) -> None:
             loss, norm, count = figures.tolist()
             if count == 0:
                 raise ValueError(f"the batch of step {row['step']} has no token to predict; drop empty documents")
             row |= {"loss": loss, "gradient_norm": norm}
-            if evaluated and evaluate is not None and math.isfinite(loss):
+            if evaluated and math.isfinite(loss):
                 with ledger.paused(), _evaluating(model):
-                    row["evaluation"] = {name: float(value) for name, value in evaluate(model).items()}
+                    seen = model if pipeline is None else pipeline.whole
+                    if evaluate is not None:
+                        row["evaluation"] = {name: float(value) for name, value in evaluate(seen).items()}
+                    if sample is not None and "state" in seen.offers:
+                        row["sample"] = sample(seen)
             curve.append(row)
+            for one in told:
+                one.row(row)
+            if bar is not None and world.first and "sample" in row:
+                bar.say(f"step {row['step'] + 1}: {row['sample']}")
             if bar is not None:
                 bar.advance(share, note=f"loss {loss:.3f}, {row['tokens'] / row['seconds']:.0f} tokens/s")
 

@@ -1,66 +1,102 @@
-"""One process, or several under torchrun with FSDP2: the few places where the difference shows.
+"""One process, or several under torchrun: the few places where the difference shows.
 
-The sharding is PyTorch's ``fully_shard``, per block and then the rest. With one process nothing here does anything.
+Processes stand in a mesh, pipeline x data x tensor. Along ``tensor`` they share the matrices inside each block
+(PyTorch's DTensor, after the plan that the layers declare), along ``data`` the rows of a batch and, with FSDP2, what
+is stored of the weights; along ``pipeline`` the blocks, which ``training.pipeline`` runs. An axis of one process does
+nothing.
 """
 
 import atexit
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from trivium.core.nouns import Batch
+from trivium.models.skeleton import Skeleton
+from trivium.training.settings import Mesh
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Axis = Literal["pp", "dp", "tp"]
 
 
 @dataclass(frozen=True)
 class World:
-    """Which process this is, and of how many."""
+    """Which process this is, of how many, and how they stand."""
 
     rank: int = 0
     size: int = 1
+    mesh: DeviceMesh | None = None
+    """Axes "pp", "dp" and "tp"; None where there is one process, or nothing but data parallelism to speak of."""
 
     @classmethod
-    def join(cls, device: torch.device) -> "World":
-        """The process group that is there, or the one that torchrun asks for; alone otherwise."""
+    def join(cls, device: torch.device, layout: Mesh = Mesh()) -> "World":
+        """The process group that is there, or the one that torchrun asks for; alone otherwise.
+
+        Raises ValueError where the processes do not fill the layout.
+        """
+        size = dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+        inner = layout.pipeline * layout.tensor
+        if size % inner:
+            raise ValueError(
+                f"a mesh of {layout.pipeline} stages x {layout.tensor} parts takes a multiple of {inner} processes, "
+                f"and here is {size}; start it with torchrun --nproc-per-node {inner}, or choose a smaller mesh"
+            )
         if not dist.is_initialized():
-            if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            if size == 1:
                 return cls()
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
             atexit.register(_leave)
-        return cls(dist.get_rank(), dist.get_world_size())
+        mesh = _mesh(device.type, layout.pipeline, size // inner, layout.tensor) if size > 1 else None
+        return cls(dist.get_rank(), size, mesh)
 
     @property
     def first(self) -> bool:
         """True in the one process that writes files."""
         return self.rank == 0
 
+    def degree(self, axis: Axis) -> int:
+        """Processes along an axis."""
+        if self.mesh is None:
+            return self.size if axis == "dp" else 1
+        return self.mesh[axis].size()
+
+    def place(self, axis: Axis) -> int:
+        """Where on an axis this process stands."""
+        if self.mesh is None:
+            return self.rank if axis == "dp" else 0
+        return self.mesh.get_local_rank(axis)
+
     def share(self, batch: Batch) -> Batch:
-        """This process's rows: every size-th, from its rank on."""
-        if self.size == 1:
+        """This process's rows: every so manieth along the data axis, from its place on."""
+        parts = self.degree("dp")
+        if parts == 1:
             return batch
         if type(batch) is not Batch:
-            raise ValueError(f"{type(batch).__name__} are not dealt out over {self.size} processes; train in one")
-        if len(batch) % self.size:
-            raise ValueError(
-                f"a batch of {len(batch)} rows does not divide over {self.size} processes; choose a multiple"
-            )
-        rows = slice(self.rank, None, self.size)
+            raise ValueError(f"{type(batch).__name__} are not dealt out over {parts} processes; train in one")
+        if len(batch) % parts:
+            raise ValueError(f"a batch of {len(batch)} rows does not divide over {parts} processes; choose a multiple")
+        rows = slice(self.place("dp"), None, parts)
         cut = lambda x: None if x is None else x[rows]  # noqa: E731
         return Batch(batch.ids[rows], cut(batch.mask), cut(batch.segments))
 
     def sum(self, values: Tensor) -> Tensor:
-        """Summed over all processes, in place."""
+        """Summed over the mesh, in place; processes that share a matrix hold the same numbers, which count once."""
         if self.size > 1:
             dist.all_reduce(values)
+            values /= self.degree("tp")
         return values
 
     def lead(self, act: Callable[[], T]) -> T:
@@ -79,6 +115,12 @@ class World:
         return box[0]
 
 
+@cache
+def _mesh(device: str, pipeline: int, data: int, tensor: int) -> DeviceMesh:
+    """Made once per layout, for every mesh makes process groups of its own."""
+    return init_device_mesh(device, (pipeline, data, tensor), mesh_dim_names=("pp", "dp", "tp"))
+
+
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -92,17 +134,56 @@ def blocks(model: nn.Module) -> Iterator[nn.Module]:
             yield from module
 
 
-def shard(model: nn.Module, world: World) -> None:
-    """Spread the weights over the processes, per block and then the rest, starting from the first process's values."""
-    if world.size == 1 or any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+def agree(model: nn.Module, world: World) -> None:
+    """Give every process the first one's values, of a model that is whole in each."""
+    if world.size == 1 or _sharded(model):
         return
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
             dist.broadcast(tensor.data, src=0)
-    mesh = init_device_mesh(next(model.parameters()).device.type, (world.size,), mesh_dim_names=("dp",))
-    for block in blocks(model):
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+
+
+def _sharded(model: nn.Module) -> bool:
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def shard(model: nn.Module, world: World, root: nn.Module | None = None) -> None:
+    """Spread the weights over the processes. ``root`` is what will be called, where that is not the model itself; its
+    blocks are those whose weights are here."""
+    if world.mesh is None or _sharded(model):
+        return
+    if world.degree("tp") > 1:
+        _divide(model, world.mesh["tp"])
+    if world.degree("dp") > 1:
+        for block in blocks(model):
+            if not any(parameter.is_meta for parameter in block.parameters()):
+                fully_shard(block, mesh=world.mesh["dp"])
+        absent = {parameter for parameter in model.parameters() if parameter.is_meta}
+        fully_shard(root or model, mesh=world.mesh["dp"], ignored_params=absent)
+
+
+def _divide(model: nn.Module, mesh: DeviceMesh) -> None:
+    """Share out the matrices of each block after the plans of its layers; a layer without one stays whole."""
+    parts = mesh.size()
+    if not isinstance(model, Skeleton):
+        raise ValueError(f"{type(model).__name__} declares no plan for mesh.tensor = {parts}; set it to 1")
+    styles = {"columns": ColwiseParallel, "rows": RowwiseParallel}
+    whole: set[str] = set()
+    for block in model.blocks:
+        for layer in (block.mixer, block.channel):
+            plan = layer.tensor_plan()
+            if not plan:
+                whole.add(type(layer).__name__)
+                continue
+            for name in ("heads", "kv_heads"):
+                if getattr(layer, name, parts) % parts:
+                    raise ValueError(
+                        f"{getattr(layer, name)} {name} do not divide over mesh.tensor = {parts} processes; "
+                        "choose a divisor of both heads and kv_heads"
+                    )
+            parallelize_module(layer, mesh, {name: styles[how]() for name, how in plan.items()})
+    if whole:
+        log.warning("%s: no plan for sharing its matrices, so every process holds the whole", ", ".join(sorted(whole)))
 
 
 def settle(model: nn.Module) -> None:
@@ -122,25 +203,34 @@ def gathered(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def fill(tensor: Tensor, whole: Tensor | None, world: World) -> None:
-    """Set a tensor, sharded or not, to the values that the first process holds; the others may pass None."""
-    with torch.no_grad():
-        if world.size == 1:
-            assert whole is not None
-            tensor.copy_(whole)
-            return
-        device = local(tensor).device
-        value = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
-        if whole is not None:
-            value.copy_(whole)
-        if isinstance(tensor, DTensor):
-            tensor.copy_(distribute_tensor(value, tensor.device_mesh, tensor.placements))
-        else:
-            dist.broadcast(value, src=0)
-            tensor.copy_(value)
+def layout_of(tensor: Tensor) -> Any:
+    """What two tensors must agree in to be worked on by one operator: the mesh they lie on; None for none."""
+    return tensor.device_mesh if isinstance(tensor, DTensor) else None
 
 
-def total_norm(tensors: Sequence[Tensor], world: World) -> Tensor:
-    """The 2-norm of all tensors of all processes; they are the local parts of sharded tensors."""
-    norm = torch.nn.utils.get_total_norm(tensors)
-    return world.sum(norm.square()).sqrt() if world.size > 1 else norm
+def copies(tensor: Tensor, world: World) -> int:
+    """How many processes of a stage hold each number of it."""
+    held = world.degree("dp") * world.degree("tp")
+    if isinstance(tensor, DTensor):
+        for size, placement in zip(tensor.device_mesh.shape, tensor.placements, strict=True):
+            held //= 1 if placement.is_replicate() else size
+    return held
+
+
+def total_norm(gradients: Iterable[Tensor], world: World) -> Tensor:
+    """The 2-norm of all gradients of all processes."""
+    groups: dict[int, list[Tensor]] = {}
+    for gradient in gradients:
+        groups.setdefault(copies(gradient, world), []).append(local(gradient))
+    norms = {held: torch.nn.utils.get_total_norm(parts) for held, parts in groups.items()}
+    if world.size == 1:
+        return norms[1]
+    square = torch.stack([norm.square() / held for held, norm in norms.items()]).sum()
+    dist.all_reduce(square)
+    return square.sqrt()
+
+
+def ranks(world: World, axis: Axis) -> Sequence[int]:
+    """The processes that stand with this one along an axis, in order."""
+    assert world.mesh is not None
+    return world.mesh[axis].mesh.tolist()

@@ -1,92 +1,98 @@
-"""One update of the weights: micro-batches, the global mean, clipping, AdamW."""
+"""One update of the weights: micro-batches, the global mean, clipping, the optimiser's step."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trivium.core import meter
-from trivium.core.nouns import Batch
+from trivium.core.nouns import Batch, Loss
 from trivium.core.protocols import LanguageModel, Objective
 from trivium.core.seeds import derive, generator
-from trivium.models.slots import TokenEmbedding
+from trivium.training.optimizers import optimizers
 from trivium.training.parallel import World, local, total_norm
+from trivium.training.pipeline import Pipeline
 from trivium.training.settings import TrainingSettings
-
-
-def decayed(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Trainable parameters that weight decay is for, and the others.
-
-    Decayed are matrices (two axes or more) that are no embedding and not marked ``_no_weight_decay``, the mark that
-    state-space models put on their transition parameters.
-    """
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, (nn.Embedding, TokenEmbedding))}
-    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            spared = parameter.ndim < 2 or id(parameter) in tables or getattr(parameter, "_no_weight_decay", False)
-            groups[1 if spared else 0].append(parameter)
-    return groups
 
 
 class Updater:
     """Holds the optimiser and makes the updates of one run."""
 
-    def __init__(self, model: LanguageModel, objective: Objective, settings: TrainingSettings, world: World) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        objective: Objective,
+        settings: TrainingSettings,
+        world: World,
+        pipeline: Pipeline | None = None,
+    ) -> None:
         self.model, self.objective, self.settings, self.world = model, objective, settings, world
+        self.pipeline = pipeline
         self.run = object()  # with the shapes of a batch it tells the meter when a pass costs what an earlier one did
         self.renew()
 
     def renew(self) -> None:
-        """A fresh optimiser."""
-        matrices, others = decayed(self.model)
-        self.trained = matrices + others
-        groups = [
-            {"params": matrices, "weight_decay": self.settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=0.0, betas=self.settings.betas, fused=True
-        )
+        """Fresh optimisers."""
+        self.optimizers = optimizers(self.model, self.settings)
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self.trained = [parameter for group in groups for parameter in group["params"]]
 
     def __call__(self, step: int, steps: int, batch: Batch, tokens: int) -> Tensor:
         """Loss, gradient norm before clipping, and count, over all processes: (3,). Nothing here waits for a device."""
         settings, world = self.settings, self.world
-        torch.manual_seed(derive(settings.seed, "step", step, world.rank))
+        torch.manual_seed(derive(settings.seed, "step", step, world.place("dp")))
         total, count = world.sum(self._backward(step, batch))
         meter.spend(tokens=tokens)
 
-        gradients = [local(parameter.grad) for parameter in self.trained if parameter.grad is not None]
-        if not gradients:
+        found = [parameter.grad for parameter in self.trained if parameter.grad is not None]
+        if not found:
             raise self._reaches_nothing()
-        scale = world.size / count  # gradients of a sharded model come averaged over the processes
-        norm = total_norm(gradients, world) * scale
+        gradients = [local(gradient) for gradient in found]
+        scale = world.degree("dp") / count  # gradients of a sharded model come averaged over the data axis
+        norm = total_norm(found, world) * scale
         if settings.clip is not None:
             scale = scale * (settings.clip / (norm + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(gradients, scale)
 
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.rate(step, steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate(step, steps)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         return torch.stack([total / count, norm.double(), count])
 
     def _backward(self, step: int, batch: Batch) -> Tensor:
         """Add up gradients of the total, not yet divided by the count; (2,): total and count of this process."""
-        settings, device = self.settings, batch.ids.device
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
+        settings = self.settings
+        if self.pipeline is not None:
+            with meter.measured((self.run, *_shape(batch))), self._cast(batch):
+                return self.pipeline.backward(
+                    batch, settings.micro_batch, lambda model, micro, number: self._loss(model, micro, step, number)
+                )
+        sums = torch.zeros(2, dtype=torch.float64, device=batch.ids.device)
         for number, micro in enumerate(batch.split(settings.micro_batch or len(batch))):
-            draws = generator(settings.seed, "objective", step, number, self.world.rank)
-            shape = (*micro.ids.shape, micro.mask is None, micro.segments is None)
-            with meter.measured((self.run, *shape), backwards=1, evaluations=len(micro)):
-                with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                    loss = self.objective(self.model, micro, generator=draws)
-                if not loss.total.requires_grad:
-                    raise self._reaches_nothing()
+            with meter.measured((self.run, *_shape(micro)), backwards=1, evaluations=len(micro)):
+                with self._cast(batch):
+                    loss = self._loss(self.model, micro, step, number)
                 loss.total.backward()
-            sums += torch.stack([loss.total.detach().double(), loss.count.to(device).double()])
+            sums += torch.stack([loss.total.detach().double(), loss.count.to(sums.device).double()])
         return sums
+
+    def _loss(self, model: LanguageModel, micro: Batch, step: int, number: int) -> Loss:
+        draws = generator(self.settings.seed, "objective", step, number, self.world.place("dp"))
+        loss = self.objective(model, micro, generator=draws)
+        if not loss.total.requires_grad:
+            raise self._reaches_nothing()
+        return loss
+
+    def _cast(self, batch: Batch) -> torch.autocast:
+        return torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
     def _reaches_nothing(self) -> ValueError:
         return ValueError(
             f"the loss of {type(self.objective).__name__} reaches no trainable parameter, so nothing would be learned; "
             "unfreeze what it depends on"
         )
+
+
+def _shape(batch: Batch) -> tuple[object, ...]:
+    """What the cost of a pass depends on."""
+    return (*batch.ids.shape, batch.mask is None, batch.segments is None)
