@@ -155,9 +155,11 @@ def shard(model: nn.Module, world: World, root: nn.Module | None = None) -> None
     if world.degree("tp") > 1:
         _divide(model, world.mesh["tp"])
     if world.degree("dp") > 1:
+        # In a pipeline blocks run once for every micro-batch, and stay whole from the first to the last of them.
+        again = world.degree("pp") == 1
         for block in blocks(model):
             if not any(parameter.is_meta for parameter in block.parameters()):
-                fully_shard(block, mesh=world.mesh["dp"])
+                fully_shard(block, mesh=world.mesh["dp"], reshard_after_forward=again)
         absent = {parameter for parameter in model.parameters() if parameter.is_meta}
         fully_shard(root or model, mesh=world.mesh["dp"], ignored_params=absent)
 
@@ -170,7 +172,8 @@ def _divide(model: nn.Module, mesh: DeviceMesh) -> None:
     styles = {"columns": ColwiseParallel, "rows": RowwiseParallel}
     whole: set[str] = set()
     for block in model.blocks:
-        for layer in (block.mixer, block.channel):
+        layers: tuple[Any, ...] = (block.mixer, block.channel)
+        for layer in layers:
             plan = layer.tensor_plan()
             if not plan:
                 whole.add(type(layer).__name__)

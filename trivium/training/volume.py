@@ -12,6 +12,7 @@ from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import _resolve_process_group, _world
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -52,19 +53,27 @@ class _Counter(TorchDispatchMode):
             sort = next((sort for word, sort in KINDS.items() if name[1].lstrip("_").startswith(word)), None)
             out = func(*args, **(kwargs or {}))
             if sort is not None:
-                self._count(sort, out if name[0] != "c10d" and sort == "gather" else args)
+                self._count(sort, out if name[0] != "c10d" and sort == "gather" else args, _size(args, kwargs))
             return out
         return func(*args, **(kwargs or {}))
 
-    def _count(self, sort: str, among: Any) -> None:
+    def _count(self, sort: str, among: Any, parts: int) -> None:
         """The largest tensor is the whole one: what a gather gives, what a scatter is given."""
         sizes = [x.numel() * x.element_size() for x in tree_leaves(among) if isinstance(x, Tensor)]
         numbers = max((x.numel() for x in tree_leaves(among) if isinstance(x, Tensor)), default=0)
-        groups = [x for x in tree_leaves(among) if isinstance(x, dist.ProcessGroup)]
-        parts = groups[0].size() if groups else dist.get_world_size()
         if numbers > NUMBERS:
             share = {"send": 1.0, "reduce": 2 * (parts - 1) / parts}.get(sort, (parts - 1) / parts)
             self.sent.bytes[sort] += share * max(sizes)
+
+
+def _size(args: Any, kwargs: Any) -> int:
+    """Of the group that a collective is told, by itself or by its name."""
+    for word in tree_leaves((args, kwargs)):
+        if isinstance(word, dist.ProcessGroup):
+            return word.size()
+        if isinstance(word, str) and word in _world.pg_names.values():
+            return _resolve_process_group(word).size()
+    return dist.get_world_size()
 
 
 @contextmanager
@@ -131,7 +140,8 @@ def predicted(model: Decoder, layout: Layout, *, activations: int = 4, weights: 
 
     tensor: one all-reduce behind each divided layer in the forward pass, one for each of its matrices on the way in in
     the backward pass. data: FSDP2 gathers a block for either pass and scatters its gradient once; what lies outside
-    the blocks is gathered once. pipeline: the residual stream there, its gradient back.
+    the blocks is gathered once. In a pipeline blocks stay whole for all micro-batches, and what lies outside is with
+    the first and the last stage. pipeline: the residual stream there, its gradient back.
     """
     stream = layout.tokens * model.width * activations
     blocks = model.depth / layout.pipeline
@@ -140,8 +150,10 @@ def predicted(model: Decoder, layout: Layout, *, activations: int = 4, weights: 
     tensor = layout.micro_batches * blocks * (2 + columns) * 2 * ring(layout.tensor) * stream
     block = (model.divided / layout.tensor + 2 * model.width) * weights
     outside = (2 * model.vocab_size * model.width + model.width) * weights
-    rounds = layout.micro_batches if layout.pipeline == 1 else 1
-    data = rounds * ring(layout.data) * (3 * blocks * block + (2 * outside if layout.pipeline == 1 else outside))
+    if layout.pipeline == 1:
+        data = layout.micro_batches * ring(layout.data) * (3 * blocks * block + 2 * outside)
+    else:
+        data = ring(layout.data) * 2 * blocks * block
     pipeline = 0.0 if layout.pipeline == 1 else 2.0 * layout.micro_batches * stream
     return {"tensor": tensor, "data": data, "pipeline": pipeline}
 
@@ -176,8 +188,9 @@ class Projection:
 
 
 def projected(model: Decoder, layout: Layout, length: int, hardware: Hardware) -> Projection:
-    """A step of a model on many accelerators, in bfloat16 with float32 weights and AdamW: 16 bytes a parameter, and of
-    the activations the stream that enters each block, the rest being computed again.
+    """A step of a model on many accelerators, in bfloat16 with float32 weights and AdamW: 16 bytes a parameter, in a
+    pipeline 4 more for the weights and gradients of a stage that stay whole through its micro-batches, and of the
+    activations the stream that enters each block, the rest being computed again.
 
     The tensor axis lies within a node, where there is room; the others go between nodes.
     """
@@ -185,6 +198,7 @@ def projected(model: Decoder, layout: Layout, length: int, hardware: Hardware) -
     step = model.flops(layout.tokens * layout.micro_batches * layout.data, length) * 4 / 3  # blocks computed again
     own = model.parameters / (layout.tensor * layout.pipeline * layout.data)
     stream = layout.tokens * model.width * 2 * math.ceil(model.depth / layout.pipeline)
+    whole = 0.0 if layout.pipeline == 1 else 4 * model.parameters / (layout.tensor * layout.pipeline)
     waiting = min(layout.pipeline, layout.micro_batches)
     return Projection(
         compute=step / layout.processes / hardware.flops,
@@ -192,5 +206,5 @@ def projected(model: Decoder, layout: Layout, length: int, hardware: Hardware) -
         data=sent["data"] / hardware.between,
         pipeline=sent["pipeline"] / hardware.between,
         bubble=layout.bubble,
-        memory=16 * own + stream * waiting,
+        memory=16 * own + whole + stream * waiting,
     )
