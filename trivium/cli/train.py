@@ -211,8 +211,6 @@ class Command:
         spent = result.spent
         out.print(f"{result.steps} steps, loss {result.loss:.4g}, {figures}")
         out.print(f"{spent.tokens:.3g} tokens, {spent.flops:.3g} FLOPs, {spent.seconds:.0f} s", style="dim")
-        if text is not None:
-            out.print(escape(text))
         if not result.diverged:
             out.print(f"model: {self.folder / 'model'}")
 

@@ -51,7 +51,7 @@ class Checkpoint:
             found = {
                 name: torch.empty(held.size, dtype=held.properties.dtype) for name, held in _held(self.path).items()
             }
-            _load(found, self.path)
+            _load(found, self.path, together=False)
             return {name: tensor.reshape(()) if _is_step(name) else tensor for name, tensor in found.items()}
         except (OSError, SafetensorError) as error:
             raise BrokenModel(f"the checkpoint {self.path} cannot be read ({error})") from error
@@ -243,7 +243,7 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizers: Optimizers, wo
         if owner in parameters:
             parameter = parameters[owner]
             wanted[name] = torch.zeros(()) if _is_step(name) else torch.zeros_like(parameter).detach()
-    _load(wanted, checkpoint.path)
+    _load(wanted, checkpoint.path, together=world.size > 1)
     for name, moment in wanted.items():
         key, _, owner = name.partition("/")
         if owner:
@@ -260,9 +260,9 @@ def _held(path: Path) -> Mapping[str, Any]:
     return HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
 
 
-def _load(into: Mapping[str, Tensor], path: Path) -> None:
-    """Fill tensors, sharded or not, in place."""
-    if (path / WEIGHTS).exists() and not dist.is_initialized():
+def _load(into: Mapping[str, Tensor], path: Path, *, together: bool) -> None:
+    """Fill tensors in place; sharded ones in all processes ``together``."""
+    if (path / WEIGHTS).exists() and not together:
         whole = load_file(path / WEIGHTS) | load_file(path / MOMENTS)
         with torch.no_grad():
             for name, tensor in into.items():
@@ -273,7 +273,7 @@ def _load(into: Mapping[str, Tensor], path: Path) -> None:
         dcp.load(
             {name: tensor for name, tensor in into.items() if not _is_step(name)},
             storage_reader=HuggingFaceStorageReader(str(path)),
-            no_dist=not dist.is_initialized(),
+            no_dist=not together,
         )
     steps = {name: tensor for name, tensor in into.items() if _is_step(name)}
     for file in path.glob("*.safetensors"):
