@@ -115,7 +115,7 @@ class WandB:
 
 
 class MLflow:
-    """A run of MLflow in the experiment of the project; MLFLOW_TRACKING_URI says where, ./mlruns otherwise."""
+    """A run of MLflow in the experiment of the project, on the server that MLFLOW_TRACKING_URI names."""
 
     def __init__(self, folder: Path, project: str) -> None:
         self.mlflow: Any = require("mlflow", extra="mlflow", why="the MLflow server")
