@@ -7,6 +7,7 @@ import torch
 from tests.compare.fakes import Uniform, system
 from trivium.compare import statistics
 from trivium.core.nouns import Example
+from trivium.core.protocols import LMOutput
 from trivium.data.corpus import Corpus
 from trivium.evaluation.bits_per_byte import BitsPerByte
 from trivium.models.system import System
@@ -69,6 +70,40 @@ def test_the_mean_of_a_report_is_the_ratio_of_sums():
     found = statistics.summary([v["bits_per_byte"] for v in seen], range(3), sizes)
     assert found.mean == pytest.approx(bits / sum(sizes))
     assert found.mean != pytest.approx(sum(v["bits_per_byte"] for v in seen) / 3)
+
+
+class Merging:
+    """Texts of a, one at a time or, where asked, two."""
+
+    vocab_size, bos, eos, pad = 4, 3, None, None
+
+    def __init__(self, merged):
+        self.merged = merged
+
+    def encode(self, text):
+        return [1] * (len(text) // 2) if self.merged else [0] * len(text)
+
+    def decode(self, ids):
+        return "".join("a" * (id + 1) for id in ids)
+
+    def bytes_of(self, id):
+        return b"a" * (id + 1) if id < 2 else b""
+
+
+class Fixed(Uniform):
+    """One token of a byte is as likely as 1 in 4, one of two as both of its bytes together."""
+
+    vocab_size = 4
+
+    def run(self, ids, *, embeds, mask, positions, segments, state, keep_state, logits_to_keep):
+        logp = torch.tensor([1 / 4, 1 / 16, 11 / 32, 11 / 32]).log()
+        return LMOutput(logp.expand(*ids.shape, 4), self.table[ids])
+
+
+def test_tokens_that_are_merged_at_equal_probability_change_nothing():
+    for merged in (False, True):
+        seen = BitsPerByte().score(System(Fixed(), Merging(merged), "fixed"), Example("a", "aaaaaa"))
+        assert seen.values == pytest.approx({"bits_per_byte": 2.0, "bytes": 6.0})
 
 
 def test_bytes_and_not_characters_are_counted():

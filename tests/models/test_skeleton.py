@@ -240,3 +240,17 @@ def test_the_context_builds_no_mask_where_none_is_needed():
     assert facts(2, slots=3, seen=seen).attention_mask.int().tolist() == [[[[1, 0, 1, 1, 0], [1, 0, 1, 1, 1]]]]
     packed = facts(3, segments=torch.tensor([[1, 1, 2]]))
     assert packed.attention_mask.int().tolist() == [[[[1, 0, 0], [1, 1, 0], [0, 0, 1]]]]
+
+
+def test_the_last_visible_columns_are_counted_along_each_row_of_the_mask():
+    real = torch.tensor([[True, True, False, True, True]])
+    ctx = Context(None, torch.arange(5)[None], 5, real=real)
+    assert not ctx.unbroken
+    expected = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 1, 1]]
+    assert ctx.last_seen(2).int().tolist() == [[expected]]
+    assert torch.equal(ctx.last_seen(5), ctx.attention_mask)
+    assert ctx.last_seen(2) is ctx.last_seen(2)  # made once per pass
+    plain = Context(None, torch.arange(5)[None], 5)
+    assert plain.unbroken
+    with pytest.raises(ValueError, match="need no mask"):
+        plain.last_seen(2)

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from trivium.nn.attention import attention, attention_reference
+from trivium.core.meter import count_flops
+from trivium.nn.attention import (
+    attention,
+    attention_reference,
+    banded_attention,
+    banded_attention_reference,
+    banded_pairs,
+)
 
 
 def rand(*shape, seed=0):
@@ -53,3 +60,37 @@ def test_equal_keys_give_the_mean_of_the_values():
     q, v = rand(1, 1, 4, 8), rand(1, 1, 4, 3, seed=1)
     out = attention(q, torch.zeros(1, 1, 4, 8, dtype=torch.float64), v)
     torch.testing.assert_close(out, v.cumsum(2) / torch.arange(1, 5)[:, None])
+
+
+DOCUMENTS = torch.tensor([[0] * 4 + [1] * 8 + [2] * 9, [0] * 13 + [1] * 1 + [2] * 7])
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("window", [1, 2, 5, 10, 21, 40])
+@pytest.mark.parametrize("case", ["whole", "packed", "one query", "going on", "far on"])
+def test_banded_outputs_and_gradients_equal_the_reference(case, window, groups):
+    time, keys = {"one query": (1, 21), "going on": (18, 21), "far on": (4, 21)}.get(case, (21, 21))
+    tensors = inputs(time, keys, groups)
+    documents = DOCUMENTS if case == "packed" else None
+    fast = banded_attention(*tensors, window, documents=documents)
+    slow = banded_attention_reference(*tensors, window, documents=documents)
+    torch.testing.assert_close(fast, slow, atol=1e-10, rtol=0)
+    weight = rand(*fast.shape, seed=3)
+    for a, b in zip(*(torch.autograd.grad((y * weight).sum(), tensors) for y in (fast, slow)), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
+
+
+def test_a_band_of_equal_keys_gives_the_mean_of_its_last_values():
+    q, k, v = rand(1, 1, 6, 8), torch.zeros(1, 1, 6, 8, dtype=torch.float64), rand(1, 1, 6, 3, seed=1)
+    expected = torch.stack([v[:, :, max(0, t - 1) : t + 1].mean(2) for t in range(6)], 2)
+    torch.testing.assert_close(banded_attention(q, k, v, 2), expected)
+    assert torch.equal(banded_attention(q, k, v, 1), v)
+
+
+@pytest.mark.parametrize("window", [1, 3, 8, 21, 30])
+def test_banded_pairs_are_those_that_are_worked_on(window):
+    q, k, _ = inputs(21, 21, groups=4)
+    flops = count_flops(lambda: banded_attention(q, k, k, window))
+    assert flops == 2 * 2 * 4 * banded_pairs(21, window) * (8 + 8)
+    visible = sum(min(t, window) for t in range(1, 22))
+    assert visible <= banded_pairs(21, window) < 2 * visible + 1

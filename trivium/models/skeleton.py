@@ -65,6 +65,7 @@ class Context:
     layer: int = 0
     rotary: tuple[Tensor, Tensor] | None = None
     aux: dict[str, Tensor] = field(default_factory=dict)
+    _last_seen: dict[int, Tensor] = field(default_factory=dict)
 
     @cached_property
     def documents(self) -> Tensor | None:
@@ -90,6 +91,23 @@ class Context:
         if self.documents is not None:
             mask = mask & (self.documents[:, None, :, None] == self.documents[:, None, None, :])
         return mask
+
+    @cached_property
+    def unbroken(self) -> bool:
+        """Whether a query may see all columns before it, back to where its document begins: no padding, no dropped
+        drafts, no mask of the caller's."""
+        return self.real is None and self.seen is None and self.attend is None
+
+    def last_seen(self, window: int) -> Tensor:
+        """(batch or 1, 1, time, slots + time) bool: of the columns that a query may see, the last ``window``. For what
+        is not unbroken; elsewhere they are the last columns, and no mask is needed."""
+        if window not in self._last_seen:
+            mask = self.attention_mask
+            if mask is None:
+                raise ValueError("every query may see all columns before it, so the last ones need no mask to be named")
+            later = mask.flip(-1).cumsum(-1, dtype=torch.int32).flip(-1)  # visible ones from each column on
+            self._last_seen[window] = mask & (later <= window)
+        return self._last_seen[window]
 
 
 def seen_after(seen: Tensor | None, real: Tensor | None, slots: int, time: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What fills the slots of the skeleton most often: tables, norms, positions, softmax attention, gated feed-forward."""
+"""What fills the slots of the skeleton most often: tables, norms, positions, softmax attention, feed-forwards."""
 
 from collections.abc import Mapping
 
@@ -17,9 +17,9 @@ from trivium.models.skeleton import (
     TokenMemory,
     linear_flops,
 )
-from trivium.nn.attention import attention
+from trivium.nn.attention import attention, banded_attention, banded_pairs
 from trivium.nn.feedforward import swiglu
-from trivium.nn.norms import rms_norm, simple_rms_norm
+from trivium.nn.norms import layer_norm, rms_norm, simple_rms_norm
 from trivium.nn.rotary import Layout, rotary_table, rotate
 
 
@@ -72,6 +72,20 @@ class SimpleRMSNorm(nn.Module):
         return simple_rms_norm(x, self.eps)
 
 
+class LayerNorm(nn.Module):
+    """``nn.norms.layer_norm`` with a learned gain and bias."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.gain = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width))
+        self.roles: dict[str, Role] = {"gain": "one", "bias": "zero"}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.gain, self.bias, self.eps)
+
+
 class RotaryPosition(nn.Module):
     """Publishes one rotary table per pass; attention layers turn their queries and keys by it."""
 
@@ -93,20 +107,31 @@ ATTENTION_PLAN: Mapping[str, Divided] = {
 
 
 class Attention(SequenceMixer):
-    """Softmax attention with grouped queries; rotary where a table was published."""
+    """Softmax attention with grouped queries; rotary where a table was published; over the last ``window`` tokens alone
+    where that is given."""
 
     remembers = "tokens"
 
-    def __init__(self, width: int, heads: int, kv_heads: int, layout: Layout = "half") -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        layout: Layout = "half",
+        *,
+        bias: bool = False,
+        window: int | None = None,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.kv_heads = kv_heads
         self.head_width = width // heads
         self.layout: Layout = layout
-        self.q_proj = Linear(width, heads * self.head_width)
-        self.k_proj = Linear(width, kv_heads * self.head_width)
-        self.v_proj = Linear(width, kv_heads * self.head_width)
-        self.o_proj = Linear(heads * self.head_width, width, role="out")
+        self.window = window
+        self.q_proj = Linear(width, heads * self.head_width, bias=bias)
+        self.k_proj = Linear(width, kv_heads * self.head_width, bias=bias)
+        self.v_proj = Linear(width, kv_heads * self.head_width, bias=bias)
+        self.o_proj = Linear(heads * self.head_width, width, bias=bias, role="out")
 
     def parallel(self, x: Tensor, ctx: Context) -> Tensor:
         return self._attend(x, None, ctx)
@@ -123,14 +148,19 @@ class Attention(SequenceMixer):
             q, k = rotate(q, *ctx.rotary, self.layout), rotate(k, *ctx.rotary, self.layout)
         if memory is not None:
             k, v = memory.extend(k, v)
-        z = attention(q, k, v, ctx.attention_mask)
+        if self.window is None:
+            z = attention(q, k, v, ctx.attention_mask)
+        elif ctx.unbroken:
+            z = banded_attention(q, k, v, self.window, documents=ctx.documents)
+        else:
+            z = attention(q, k, v, ctx.last_seen(self.window))
         return self.o_proj(z.transpose(1, 2).flatten(2))
 
     def state_bytes(self, length: int, dtype: torch.dtype) -> int:
         return 2 * self.kv_heads * self.head_width * length * dtype.itemsize
 
     def flops(self, length: int) -> int:
-        pairs = length * (length + 1) // 2
+        pairs = banded_pairs(length, length if self.window is None else self.window)
         return linear_flops(self, length) + 4 * self.heads * self.head_width * pairs
 
     def tensor_plan(self) -> Mapping[str, Divided]:
@@ -164,6 +194,30 @@ class GatedMLP(ChannelMixer):
 
     def tensor_plan(self) -> Mapping[str, Divided]:
         return {"gate_proj": "columns", "up_proj": "columns", "down_proj": "rows"}
+
+    def sites(self) -> Mapping[str, Site]:
+        return {"act": Site(self.down_proj, "input")}
+
+
+class PlainMLP(ChannelMixer):
+    """``down act(up x)``."""
+
+    def __init__(self, width: int, hidden: int, activation: nn.Module, *, bias: bool = False) -> None:
+        super().__init__()
+        self.up_proj = Linear(width, hidden, bias=bias)
+        self.activation = activation
+        self.down_proj = Linear(hidden, width, bias=bias, role="out")
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        return self.down_proj(self.activation(self.up_proj(x)))
+
+    def flops(self, length: int) -> int:
+        return linear_flops(self, length)
+
+    def tensor_plan(self) -> Mapping[str, Divided]:
+        if any(True for _ in self.activation.parameters()):  # of which each process would see some channels only
+            return {}
+        return {"up_proj": "columns", "down_proj": "rows"}
 
     def sites(self) -> Mapping[str, Site]:
         return {"act": Site(self.down_proj, "input")}
