@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -91,6 +92,8 @@ class LanguageModel(nn.Module, ABC):
     """Longest sequence that positions allow; None where there is no such limit."""
     skipped: frozenset[int] = frozenset()
     """Layers that are passed over just now; see ``skipping``."""
+    auxiliary: Mapping[str, float] = MappingProxyType({})
+    """Losses that layers report beside the output, by name: what each weighs in training, where it is added."""
 
     def __init__(self) -> None:
         super().__init__()

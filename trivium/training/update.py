@@ -8,6 +8,7 @@ from trivium.core.nouns import Batch
 from trivium.core.protocols import LanguageModel, Objective
 from trivium.core.seeds import derive, generator
 from trivium.models.slots import TokenEmbedding
+from trivium.training.auxiliary import asked_for
 from trivium.training.parallel import World, local, total_norm
 from trivium.training.settings import TrainingSettings
 
@@ -77,8 +78,9 @@ class Updater:
             draws = generator(settings.seed, "objective", step, number, self.world.rank)
             shape = (*micro.ids.shape, micro.mask is None, micro.segments is None)
             with meter.measured((self.run, *shape), backwards=1, evaluations=len(micro)):
-                with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                    loss = self.objective(self.model, micro, generator=draws)
+                halved = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+                with halved, asked_for(self.model) as added:
+                    loss = added(self.objective(self.model, micro, generator=draws))
                 if not loss.total.requires_grad:
                     raise self._reaches_nothing()
                 loss.total.backward()
