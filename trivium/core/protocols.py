@@ -436,6 +436,21 @@ class Explainer(Protocol):
     ) -> Attribution: ...
 
 
+class Probe(Protocol):
+    """What was fitted to activations and labels."""
+
+    def score(self, activations: Tensor, labels: Tensor) -> float:
+        """How well it does on further examples; its own file says of what the score is."""
+        ...
+
+
+class Probing(Protocol):
+    """activations x labels -> probe: what can be read off a frozen model. ``activations`` (examples, width); ``labels``
+    (examples,) or (examples, outputs)."""
+
+    def fit(self, activations: Tensor, labels: Tensor, *, generator: torch.Generator) -> Probe: ...
+
+
 class Task(Protocol):
     """What is measured, on which examples. ``score`` takes the output of the open arrow on one example."""
 
