@@ -62,7 +62,9 @@ def ragged():
 # Off
 
 
-@pytest.mark.parametrize("settings", [{}, {"kv_heads": 2, "layout": "half", "base": 500.0, "tied": False, "hidden": 24}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"kv_heads": 2, "layout": "half", "base": 500.0, "tied": False, "hidden": 24}]
+)
 def test_one_expert_is_the_dense_decoder_exactly(settings):
     one, dense = lively(MixtureOfExperts(experts=1, top_k=1, **settings)), lively(Llama(**settings))
     assert torch.equal(one(ids()).logits, dense(ids()).logits)

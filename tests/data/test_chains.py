@@ -11,7 +11,7 @@ def test_a_gaussian_chain_is_standard_normal_and_remembers():
     chain = GaussianChain(size=3, persistence=0.8, noise=0.5)
     x, y = chain.draw(40_000, generator(0))
     assert x.shape == (40_000, 3)
-    # neighbours are alike, so a mean of n steps is as sharp as one of about n / 5 independent draws: 0.02 is 2 of its sd
+    # Neighbours are alike, so means of 40 000 steps spread like those of a few thousand independent draws.
     torch.testing.assert_close(x.mean(0), torch.zeros(3).double(), atol=0.04, rtol=0)
     torch.testing.assert_close(x.mT @ x / len(x), torch.eye(3).double(), atol=0.05, rtol=0)
     ahead = x[1:].mT @ x[:-1] / len(x)  # 0.8 times an orthogonal matrix

@@ -26,6 +26,7 @@ Caveats
     tokens of the pass, later ones and other rows included: such a model offers neither 'causal' nor 'state'. The
     balance loss counts what was chosen, served or not. It is taken row by row, so that micro-batches and processes add
     up exactly; "pass" pools all rows of a pass, as Mixtral's does, which then balances each micro-batch for itself.
+    The losses are added by this library's training loop; another loop must add them.
     Left out: jitter of the router, balancing by a bias in place of a loss, Switch's smaller initial values. With
     several experts a gate of 1 would teach the router nothing, so top_k 1 wants gate_norm "none". One expert is the
     dense feed-forward, with no router. Large gains were shown at equal compute, not at equal parameters or memory.

@@ -1,6 +1,6 @@
 """Sources whose hidden states are known: a chain of Gaussian vectors, and a hidden Markov model of symbols.
 
-    Gaussian   z_1 ~ N(0, I);   z_{t+1} = A z_t + e_t,   A = persistence Q,  Q orthogonal,  e_t ~ N(0, (1 - persistence^2) I)
+    Gaussian   z_1 ~ N(0, I);   z_{t+1} = a Q z_t + e_t,   a the persistence,  Q orthogonal,  e_t ~ N(0, (1 - a^2) I)
                x_t = W z_t + u_t,  W orthogonal,  u_t ~ N(0, blur^2 I);   y_t = theta . z_t + noise e'_t,  |theta| = 1
     hidden     state i is followed by state j with P_ij, and shows symbol v with Q_iv
 
