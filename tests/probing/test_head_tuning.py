@@ -14,7 +14,7 @@ def fit(x, y, **settings):
 
 
 def test_by_hand():
-    """x = 1, 2 and y = 1, 3: w = (1 + 6) / 5 = 1.4, and with a ridge of 2, 7 / 7 = 1. At x = 2, y = 2 it errs by 0.8."""
+    """x = 1, 2 and y = 1, 3: w = (1 + 6) / 5 = 1.4, and with a ridge of 2, 7 / 7 = 1. At x = y = 2 it errs by 0.8."""
     x, y = torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 3.0])
     assert fit(x, y).weight.item() == pytest.approx(1.4)
     assert fit(x, y, ridge=2.0).weight.item() == pytest.approx(1.0)

@@ -22,12 +22,13 @@ def outcome(folder):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """alone: one process. both: two. then_both and then_alone: begun by the one, finished by the other."""
+    """alone: one process. both: two. routed: with experts. then_both and then_alone: begun by the one, finished by the other."""
     home = tmp_path_factory.mktemp("sharded")
     sharded.run(home / "alone", 0)
+    sharded.run(home / "routed_alone", 0)
     sharded.run(home / "then_both", 4)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    asked = [f"{home}/both:0", f"{home}/then_both:0", f"{home}/then_alone:4"]
+    asked = [f"{home}/{name}" for name in ("both:0", "then_both:0", "then_alone:4", "routed_both:0")]
     done = subprocess.run(
         [*launch, str(Path(sharded.__file__)), *asked], capture_output=True, text=True, timeout=240, check=False
     )
@@ -36,10 +37,12 @@ def home(tmp_path_factory):
     return home
 
 
-@pytest.mark.parametrize("name", ["both", "then_both", "then_alone"])
+@pytest.mark.parametrize("name", ["both", "then_both", "then_alone", "routed_both"])
 def test_equals_the_single_process(home, name):
-    """Each process has its own number of valid tokens; the mean is over all. Sums differ in their order only."""
-    (got, weights), (expected, whole) = outcome(home / name), outcome(home / "alone")
+    """Each process has its own number of valid tokens; the mean is over all, that of the losses which layers report
+    too. Sums differ in their order only."""
+    alone = "routed_alone" if name.startswith("routed") else "alone"
+    (got, weights), (expected, whole) = outcome(home / name), outcome(home / alone)
     assert [row["step"] for row in got["curve"]] == list(range(6))
     for figure in ("loss", "gradient_norm"):
         values = [[row[figure] for row in each["curve"]] for each in (got, expected)]

@@ -23,7 +23,8 @@ Caveats
     Capacity is for training only, where later tokens, other rows and the length then decide whether a choice is
     served; padding takes no place. Evaluation serves every choice (the factor of 2 that Switch has there is left out),
     so that a model that trained with a capacity still depends on earlier tokens alone. Experts that choose look at all
-    tokens of the pass, later ones and other rows included: such a model offers neither 'causal' nor 'state'. The
+    tokens of the pass, later ones and other rows included: such a model offers neither 'causal' nor 'state'. Seats
+    follow the real tokens of a pass, while a meter counts once per shape, so that padding blurs its figures there. The
     balance loss counts what was chosen, served or not. It is taken row by row, so that micro-batches and processes add
     up exactly; "pass" pools all rows of a pass, as Mixtral's does, which then balances each micro-batch for itself.
     The losses are added by this library's training loop; another loop must add them.
