@@ -1,8 +1,7 @@
 """Run by test_sharded under torchrun: what is asked for on the command line, as FOLDER/NAME:STOP ... in this order.
 
 Each run trains the same model on the same batches, those named "routed" one with experts; one that stops, stops before
-that step. The first process writes
-``outcome.json`` and ``final.safetensors`` into the folder of each run.
+that step. The first process writes ``outcome.json`` and ``final.safetensors`` into the folder of each run.
 """
 
 import json

@@ -22,7 +22,8 @@ def outcome(folder):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """alone: one process. both: two. routed: with experts. then_both and then_alone: begun by the one, finished by the other."""
+    """alone: one process. both: two. then_both and then_alone: begun by the one, finished by the other. routed: a model
+    with experts."""
     home = tmp_path_factory.mktemp("sharded")
     sharded.run(home / "alone", 0)
     sharded.run(home / "routed_alone", 0)
