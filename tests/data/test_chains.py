@@ -9,26 +9,26 @@ from trivium.data.chains import GaussianChain, HiddenMarkov
 
 def test_a_gaussian_chain_is_standard_normal_and_remembers():
     chain = GaussianChain(size=3, persistence=0.8, noise=0.5)
-    x, y = chain.draw(40_000, generator(0))
-    assert x.shape == (40_000, 3)
-    # Neighbours are alike, so means of 40 000 steps spread like those of a few thousand independent draws.
-    torch.testing.assert_close(x.mean(0), torch.zeros(3).double(), atol=0.04, rtol=0)
-    torch.testing.assert_close(x.mT @ x / len(x), torch.eye(3).double(), atol=0.05, rtol=0)
+    x, y = chain.draw(10_000, generator(0))
+    assert x.shape == (10_000, 3)
+    # Neighbours are alike: means are as sharp as of 1100 independent draws, mean squares as of 2200 (sd 0.03 both).
+    torch.testing.assert_close(x.mean(0), torch.zeros(3).double(), atol=0.1, rtol=0)
+    torch.testing.assert_close(x.mT @ x / len(x), torch.eye(3).double(), atol=0.1, rtol=0)
     ahead = x[1:].mT @ x[:-1] / len(x)  # 0.8 times an orthogonal matrix
-    torch.testing.assert_close(ahead.mT @ ahead, 0.64 * torch.eye(3).double(), atol=0.05, rtol=0)
+    torch.testing.assert_close(ahead.mT @ ahead, 0.64 * torch.eye(3).double(), atol=0.15, rtol=0)
     weights = torch.linalg.lstsq(x, y[:, None]).solution[:, 0]
-    assert weights.norm().item() == pytest.approx(1.0, abs=0.02)
-    assert (y - x @ weights).std().item() == pytest.approx(0.5, abs=0.01)
+    assert weights.norm().item() == pytest.approx(1.0, abs=0.03)
+    assert (y - x @ weights).std().item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_without_persistence_neighbours_have_nothing_in_common():
-    x, _ = GaussianChain(size=3, persistence=0.0).draw(40_000, generator(0))
-    assert (x[1:].mT @ x[:-1] / len(x)).abs().max() < 0.02
+    x, _ = GaussianChain(size=3, persistence=0.0).draw(10_000, generator(0))
+    assert (x[1:].mT @ x[:-1] / len(x)).abs().max() < 0.05
 
 
 def test_blur_is_added_to_what_is_seen():
-    plain, blurred = (GaussianChain(size=3, blur=blur).draw(20_000, generator(0))[0] for blur in (0.0, 2.0))
-    assert (blurred - plain).std().item() == pytest.approx(2.0, abs=0.05)
+    plain, blurred = (GaussianChain(size=3, blur=blur).draw(5_000, generator(0))[0] for blur in (0.0, 2.0))
+    assert (blurred - plain).std().item() == pytest.approx(2.0, abs=0.06)
 
 
 def test_the_seed_fixes_the_chain_and_the_generator_what_is_drawn():
@@ -52,11 +52,12 @@ def test_a_hidden_markov_model_follows_its_tables():
     torch.testing.assert_close(shown / shown.sum(1, keepdim=True), source.emissions, atol=0.02, rtol=0)
 
 
-def test_a_small_concentration_makes_a_state_show_few_symbols():
-    sharp, even = (HiddenMarkov(concentration=c).emissions for c in (0.01, 100.0))
-    assert sharp.isfinite().all()
-    assert sharp.amax(1).mean() > 0.9
-    assert even.amax(1).mean() < 0.06
+def test_the_smaller_the_concentration_the_fewer_symbols_a_state_shows():
+    """Of a symmetric Dirichlet distribution over n symbols the squares sum to (c + 1) / (n c + 1) on the average."""
+    for c in (0.001, 0.1, 10.0):
+        shown = HiddenMarkov(states=2000, symbols=8, concentration=c).emissions
+        assert shown.isfinite().all()
+        assert shown.square().sum(1).mean().item() == pytest.approx((c + 1) / (8 * c + 1), abs=0.02)
 
 
 @pytest.mark.parametrize(

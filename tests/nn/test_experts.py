@@ -181,13 +181,13 @@ def test_balance_is_one_where_probabilities_are_even_and_more_where_likely_exper
     assert balance_loss(uneven, uneven.topk(1, -1).indices).mean() > 2
 
 
-@pytestdef test_z_by_hand():
+def test_z_by_hand():
     scores = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], dtype=torch.float64)
     expected = torch.tensor([[math.log(2) ** 2, (1 + math.log(2)) ** 2]], dtype=torch.float64)
     torch.testing.assert_close(z_loss(scores), expected)
 
 
-.fixture
+@pytest.fixture
 def library():
     if not VECTORS.is_file():
         pytest.skip(f"the outputs of transformers are not beside this checkout ({VECTORS.parent.name}/{VECTORS.name})")

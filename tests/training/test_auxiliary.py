@@ -114,6 +114,6 @@ def test_of_several_passes_the_mean_is_added():
 def test_a_loss_that_no_layer_reports_is_an_error():
     model = tiny()
     model.auxiliary = {"balance": 0.1}
-    with pytest.raises(ValueError, match="weighs a loss 'balance' with 0.1, but no layer reported one"):
+    with pytest.raises(ValueError, match=r"weighs a loss 'balance' with 0\.1, but no layer reported one"):
         loss_of(model, packed())
     assert not model._forward_hooks

@@ -98,9 +98,7 @@ class HiddenMarkov:
     @cached_property
     def emissions(self) -> Tensor:
         """Q (states, symbols); rows sum to 1."""
-        return _simplex(
-            self.states, self.symbols, self.concentration, generator_of(self.seed, "hidden", "emissions")
-        )
+        return _simplex(self.states, self.symbols, self.concentration, generator_of(self.seed, "hidden", "emissions"))
 
     def draw(self, rows: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Symbols and states, each (rows, length) int64; first states are even."""

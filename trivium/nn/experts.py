@@ -35,7 +35,7 @@ def top_experts_reference(
     """``top_experts`` token by token."""
     gates, chosen = [], []
     for row in scores:
-        best = sorted(range(len(row)), key=lambda expert: -float(row[expert]))[:k]
+        best = sorted(range(len(row)), key=lambda expert: -row[expert].item())[:k]
         weights = row.exp() / row.exp().sum()
         picked = torch.stack([weights[expert] for expert in best])
         gates.append(picked / picked.sum() if normalised else picked)
