@@ -16,6 +16,7 @@ architectures with one seed share the initial values of tensors that agree in na
 
 import math
 from abc import ABC, abstractmethod
+from collections import UserDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class Context:
     seen: Tensor | None = None
     layer: int = 0
     rotary: tuple[Tensor, Tensor] | None = None
-    aux: dict[str, Tensor] = field(default_factory=dict)
+    aux: UserDict[str, Tensor] = field(default_factory=UserDict)  # no dict: FSDP would hand each block a copy
 
     @cached_property
     def documents(self) -> Tensor | None:
@@ -368,7 +369,7 @@ class Skeleton(Sited, LanguageModel):
             hidden, memories[layer] = block(hidden, ctx, memories[layer])
         hidden = self.norm(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
         return SkeletonOutput(
-            self.head(hidden), hidden, self._state(ctx, hidden, memories, state) if keep_state else None, ctx.aux
+            self.head(hidden), hidden, self._state(ctx, hidden, memories, state) if keep_state else None, dict(ctx.aux)
         )
 
     def layers(
