@@ -77,3 +77,12 @@ def test_a_trace_sums_what_iterations_say_of_each_depth():
     assert trace.by_depth("accepted") == [3, 1, 0]
     assert trace.by_depth("verified") == []
     assert len(trace.depths) == len(trace.iterations) == 3
+
+
+def test_where_a_batch_predicts():
+    """Rows: left padding, two documents, right padding. Hand-marked."""
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]).bool()
+    segments = torch.tensor([[0, 0, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]])
+    batch = Batch(torch.zeros(3, 5, dtype=torch.int64), mask, segments)
+    assert batch.predicts().int().tolist() == [[0, 0, 1, 1, 0], [1, 0, 1, 1, 0], [1, 1, 0, 0, 0]]
+    assert Batch(batch.ids).predicts().int().tolist() == [[1, 1, 1, 1, 0]] * 3

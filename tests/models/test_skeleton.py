@@ -103,6 +103,15 @@ def test_a_model_offers_what_all_its_layers_offer():
     assert isinstance(Llama().build(VOCAB)(ids(), keep_state=True).state, KeyValueState)
 
 
+def test_a_channel_mixer_that_looks_ahead_takes_causality_and_states_away():
+    model = hybrid()
+    model.blocks[1].channel.causal = False
+    model.offers = model._offers()
+    assert model.offers == {"gradient", "embeds", "layers", "sites"}
+    with pytest.raises(NotOffered, match="needs 'state'"):
+        model(ids(), keep_state=True)
+
+
 def test_what_layers_report_comes_out_with_the_output():
     out = hybrid()(ids())
     assert set(out.aux) == {"size.0", "size.1", "size.2"}

@@ -2,8 +2,8 @@
 this order.
 
 STOP -1 counts what is sent, STOP -2 times a pipeline, STOP 999 dies and is started again. Each run trains the same
-model on the same batches; one that stops, stops before that step. The first process writes ``outcome.json`` into the
-folder of each run; the weights are in its last checkpoint.
+model on the same batches, those named "routed" one with experts; one that stops, stops before that step. The first
+process writes ``outcome.json`` into the folder of each run; the weights are in its last checkpoint.
 """
 
 import json
@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 import torch.distributed as dist
 
-from tests.training.small import Ragged, StopAt, Stopped, tiny
+from tests.training.small import VOCAB, Ragged, StopAt, Stopped, tiny
+from trivium.architectures.mixture_of_experts import MixtureOfExperts
 from trivium.objectives.causal import Causal
 from trivium.training.loop import train
 from trivium.training.parallel import World, local, shard
@@ -28,6 +29,7 @@ from trivium.training.update import Updater
 from trivium.training.volume import counted
 
 SETTINGS = TrainingSettings(steps=6, learning_rate=1e-2, checkpoint_every=3, micro_batch=2, clip=0.5, evaluate_every=3)
+ROUTED = MixtureOfExperts(width=16, heads=2, hidden=12, balance=0.3)
 
 
 def evaluate(model):
@@ -35,7 +37,8 @@ def evaluate(model):
 
 
 def run(folder, stop, tensor=1, pipeline=1):
-    model = model_of(3 + (dist.get_rank() if dist.is_initialized() else 0))  # the first process's values must win
+    seed = 3 + (dist.get_rank() if dist.is_initialized() else 0)  # the first process's values must win
+    model = ROUTED.build(VOCAB, seed=seed) if folder.name.startswith("routed") else model_of(seed)
     batches = Dies() if stop == 999 else StopAt(Ragged(), stop) if stop else Ragged()
     settings = replace(SETTINGS, mesh=Mesh(tensor, pipeline))
     try:

@@ -21,7 +21,7 @@ from trivium.training.pipeline import stages
 from trivium.training.settings import Mesh
 from trivium.training.volume import Decoder, Layout, predicted
 
-TWO = {"data": (1, 1), "tensor": (2, 1), "stages": (1, 2)}
+TWO = {"data": (1, 1), "tensor": (2, 1), "stages": (1, 2), "routed data": (1, 1), "routed tensor": (2, 1)}
 """Name of a run: its mesh, as (tensor, pipeline)."""
 FOUR = {"data, tensor": (2, 1), "data, stages": (1, 2), "tensor, stages": (2, 2)}
 BEGUN = {"stages to data": (1, 2), "data to alone": (1, 1), "tensor to stages": (2, 1)}
@@ -48,15 +48,16 @@ def launch(processes, *asked, restarts=0):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """The run alone is one process; the others are named after their layouts. What goes from one layout to another
-    stops after its first checkpoint and is finished there."""
+    """The run alone is one process; the others are named after their layouts, "routed" is a model with experts. What
+    goes from one layout to another stops after its first checkpoint and is finished there."""
     home = tmp_path_factory.mktemp("sharded")
     sharded.run(home / "alone", 0)
+    sharded.run(home / "routed alone", 0)
     sharded.run(home / "alone to data", 4)
     asked = [f"{home}/{name}:0:{tensor}:{pipeline}" for name, (tensor, pipeline) in TWO.items()]
     begun = [f"{home}/{name}:4:{tensor}:{pipeline}" for name, (tensor, pipeline) in BEGUN.items()]
     finished = [f"{home}/{name}:0:{mesh}" for name, mesh in GOES_ON.items()]
-    counted = [f"{home}/sent {name}:-1:{tensor}:{pipeline}" for name, (tensor, pipeline) in TWO.items()]
+    counted = [f"{home}/sent {name}:-1:{TWO[name][0]}:{TWO[name][1]}" for name in ("data", "tensor", "stages")]
     launch(2, *asked, *begun, *finished, *counted)
     sharded.run(home / "data to alone", 0)
     return home
@@ -73,7 +74,8 @@ GOES_ON = {"alone to data": "1:1", "stages to data": "1:1", "tensor to stages": 
 
 @pytest.mark.parametrize("name", [*TWO, *GOES_ON, "data to alone"])
 def test_two_processes_equal_one(home, name):
-    """Each process has its own number of valid tokens; the mean is over all. Sums differ in their order only."""
+    """Each process has its own number of valid tokens; the mean is over all, that of the losses which layers report
+    too. Sums differ in their order only."""
     equal(home, name)
 
 
@@ -102,7 +104,8 @@ def test_a_stage_waits_as_long_as_the_formula_says(home):
 
 
 def equal(home, name):
-    (got, weights), (expected, whole) = outcome(home / name), outcome(home / "alone")
+    alone = "routed alone" if name.startswith("routed") else "alone"
+    (got, weights), (expected, whole) = outcome(home / name), outcome(home / alone)
     assert [row["step"] for row in got["curve"]] == list(range(6))
     for figure in ("loss", "gradient_norm"):
         values = [[row[figure] for row in each["curve"]] for each in (got, expected)]

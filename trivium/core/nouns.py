@@ -22,6 +22,16 @@ class Batch:
     def __len__(self) -> int:
         return self.ids.shape[0]
 
+    def predicts(self) -> Tensor:
+        """(batch, time) bool: where the next token is predicted, both being real and of one document."""
+        predicts = torch.ones_like(self.ids, dtype=torch.bool)
+        predicts[:, -1:] = False
+        if self.mask is not None:
+            predicts[:, :-1] &= self.mask[:, :-1] & self.mask[:, 1:]
+        if self.segments is not None:
+            predicts[:, :-1] &= self.segments[:, :-1] == self.segments[:, 1:]
+        return predicts
+
     def split(self, rows: int) -> list["Batch"]:
         """Micro-batches of at most so many rows."""
         rows_of = lambda x, i: None if x is None else x[i : i + rows]  # noqa: E731

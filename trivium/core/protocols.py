@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -91,6 +92,8 @@ class LanguageModel(nn.Module, ABC):
     """Longest sequence that positions allow; None where there is no such limit."""
     skipped: frozenset[int] = frozenset()
     """Layers that are passed over just now; see ``skipping``."""
+    auxiliary: Mapping[str, float] = MappingProxyType({})
+    """Losses that layers report beside the output, by name: what each weighs in training, where it is added."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -431,6 +434,21 @@ class Explainer(Protocol):
     def __call__(
         self, model: LanguageModel, ids: Tensor, target: Target, *, generator: torch.Generator
     ) -> Attribution: ...
+
+
+class Probe(Protocol):
+    """What was fitted to activations and labels."""
+
+    def score(self, activations: Tensor, labels: Tensor) -> float:
+        """How well it does on further examples; its own file says of what the score is."""
+        ...
+
+
+class Probing(Protocol):
+    """activations x labels -> probe: what can be read off a frozen model. ``activations`` (examples, width); ``labels``
+    (examples,) or (examples, outputs)."""
+
+    def fit(self, activations: Tensor, labels: Tensor, *, generator: torch.Generator) -> Probe: ...
 
 
 class Task(Protocol):

@@ -13,6 +13,7 @@ Names are the same for every architecture, and each model offers those it has:
     blocks.{l}.mid              residual stream between attention and feed-forward
     blocks.{l}.mlp.norm         input of the feed-forward, normalised
     blocks.{l}.mlp.act          (batch, time, neurons), what the last projection reads
+    blocks.{l}.mlp.router       (batch, time, experts), how well each expert suits a token, before any softmax
     blocks.{l}.mlp.out          what the feed-forward adds to the stream
     blocks.{l}.out              residual stream leaving a block
     final.norm                  what the head reads

@@ -16,6 +16,7 @@ architectures with one seed share the initial values of tensors that agree in na
 
 import math
 from abc import ABC, abstractmethod
+from collections import UserDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -50,8 +51,9 @@ class Context:
     ``positions`` (batch or 1, time). ``real`` (batch, time) bool: False for padding; None where all are real.
     ``segments`` (batch, time): documents that must not see each other. ``attend`` (batch, 1, time, slots + time) bool:
     the caller's own mask. ``slots`` earlier columns are in the state; ``seen`` (batch, slots) bool tells which are
-    visible, None if all. ``rotary``: the table a position slot published. ``aux``: losses and statistics by name,
-    reported by layers and handed out with the output.
+    visible, None if all. ``rotary``: the table a position slot published. ``aux``: losses of each token
+    (batch, time) and statistics, which layers report as "name.layer" and which are handed out with the output; what a
+    loss weighs in training, LanguageModel.auxiliary tells by its name.
     """
 
     ids: Tensor | None
@@ -64,7 +66,7 @@ class Context:
     seen: Tensor | None = None
     layer: int = 0
     rotary: tuple[Tensor, Tensor] | None = None
-    aux: dict[str, Tensor] = field(default_factory=dict)
+    aux: UserDict[str, Tensor] = field(default_factory=UserDict)  # no dict: FSDP would hand each block a copy
     _last_seen: dict[int, Tensor] = field(default_factory=dict)
 
     @cached_property
@@ -199,7 +201,9 @@ class SequenceMixer(nn.Module, ABC):
 
 
 class ChannelMixer(nn.Module, ABC):
-    """Works on each position alone."""
+    """Works on each position alone. One that looks at others, later ones included, says that it is not ``causal``."""
+
+    causal: bool = True
 
     @abstractmethod
     def forward(self, x: Tensor, ctx: Context) -> Tensor: ...
@@ -315,7 +319,8 @@ def keys_of(state: State | None) -> KeyValueState | None:
 
 @dataclass(frozen=True)
 class SkeletonOutput(LMOutput):
-    """An output with what the layers reported beside it: auxiliary losses and statistics by name."""
+    """An output with what the layers reported beside it, as "name.layer": auxiliary losses (batch, time), one for each
+    token, and statistics."""
 
     aux: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -341,6 +346,7 @@ class Skeleton(Sited, LanguageModel):
     ) -> None:
         super().__init__()
         self.recipe = recipe
+        self.auxiliary = dict(getattr(recipe, "auxiliary", {}))
         self.vocab_size = vocab_size
         self.width = recipe.width
         self.depth = len(blocks)
@@ -359,7 +365,7 @@ class Skeleton(Sited, LanguageModel):
 
     def _offers(self) -> frozenset[str]:
         offers = {"gradient", "embeds", "layers", "sites"}
-        if all(mixer.causal for mixer in self._mixers):
+        if all(block.mixer.causal and block.channel.causal for block in self.blocks):  # type: ignore[union-attr]
             offers |= {"causal", "state"}
             if all(mixer.remembers == "tokens" for mixer in self._mixers):
                 offers |= {"truncate", "gather", "tree"}
@@ -394,7 +400,7 @@ class Skeleton(Sited, LanguageModel):
             hidden, memories[layer] = block(hidden, ctx, memories[layer])
         hidden = self.norm(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
         return SkeletonOutput(
-            self.head(hidden), hidden, self._state(ctx, hidden, memories, state) if keep_state else None, ctx.aux
+            self.head(hidden), hidden, self._state(ctx, hidden, memories, state) if keep_state else None, dict(ctx.aux)
         )
 
     def stage(
@@ -546,6 +552,11 @@ class Skeleton(Sited, LanguageModel):
 
     def _memories(self, hidden: Tensor, state: State | None) -> list[Any]:
         """What each layer goes on from."""
+        if "state" not in self.offers:
+            raise NotOffered(
+                "going on from a state needs 'state': a layer of this model looks at later tokens too, which are not "
+                "there yet; feed whole sequences"
+            )
         mine = KeyValueState if "truncate" in self.offers else StackState
         if state is not None and not isinstance(state, mine):
             raise TypeError(

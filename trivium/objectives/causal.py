@@ -42,9 +42,4 @@ class Causal:
 
 def next_tokens(batch: Batch) -> Tensor:
     """(batch, time): the token after each position, IGNORED where that is padding, another document, or nothing."""
-    predicts = torch.ones_like(batch.ids[:, 1:], dtype=torch.bool)
-    if batch.mask is not None:
-        predicts &= batch.mask[:, :-1] & batch.mask[:, 1:]
-    if batch.segments is not None:
-        predicts &= batch.segments[:, :-1] == batch.segments[:, 1:]
-    return pad(batch.ids[:, 1:].masked_fill(~predicts, IGNORED), (0, 1), value=IGNORED)
+    return pad(batch.ids[:, 1:], (0, 1), value=IGNORED).masked_fill(~batch.predicts(), IGNORED)

@@ -7,6 +7,7 @@ from trivium.core import meter
 from trivium.core.nouns import Batch, Loss
 from trivium.core.protocols import LanguageModel, Objective
 from trivium.core.seeds import derive, generator
+from trivium.training.auxiliary import asked_for
 from trivium.training.optimizers import optimizers
 from trivium.training.parallel import World, local, total_norm
 from trivium.training.pipeline import Pipeline
@@ -78,7 +79,8 @@ class Updater:
 
     def _loss(self, model: LanguageModel, micro: Batch, step: int, number: int) -> Loss:
         draws = generator(self.settings.seed, "objective", step, number, self.world.place("dp"))
-        loss = self.objective(model, micro, generator=draws)
+        with asked_for(model) as added:
+            loss = added(self.objective(model, micro, generator=draws))
         if not loss.total.requires_grad:
             raise self._reaches_nothing()
         return loss
