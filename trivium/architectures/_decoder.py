@@ -4,7 +4,7 @@ share with the baseline, so that nothing else differs."""
 from collections.abc import Callable
 from typing import Protocol
 
-from trivium.models.skeleton import Block, ChannelMixer, SequenceMixer, Skeleton
+from trivium.models.skeleton import Block, ChannelMixer, PreNorm, Residual, SequenceMixer, Skeleton
 from trivium.models.slots import Head, RMSNorm, RotaryPosition, TokenEmbedding
 from trivium.nn.rotary import Layout
 
@@ -58,8 +58,10 @@ def decoder(
     seed: int,
     mixer: Callable[[], SequenceMixer],
     channel: Callable[[], ChannelMixer],
+    mixer_residual: Callable[[], Residual] = PreNorm,
 ) -> Skeleton:
-    """Pre-norm blocks of these two parts, with RMS norms, rotary positions and a head."""
+    """Pre-norm blocks of these two parts, with RMS norms, rotary positions and a head. ``mixer_residual``: how the first
+    of the two joins the stream."""
     embedding = TokenEmbedding(vocab_size, recipe.width)
     return Skeleton(
         recipe,
@@ -67,7 +69,13 @@ def decoder(
         embedding=embedding,
         position=RotaryPosition(recipe.width // recipe.heads, recipe.base),
         blocks=[
-            Block(RMSNorm(recipe.width, recipe.eps), mixer(), RMSNorm(recipe.width, recipe.eps), channel())
+            Block(
+                RMSNorm(recipe.width, recipe.eps),
+                mixer(),
+                RMSNorm(recipe.width, recipe.eps),
+                channel(),
+                mixer_residual(),
+            )
             for _ in range(recipe.depth)
         ],
         norm=RMSNorm(recipe.width, recipe.eps),

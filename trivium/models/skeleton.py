@@ -187,17 +187,31 @@ class ChannelMixer(nn.Module, ABC):
         return {}
 
 
-Residual = Callable[[Tensor, nn.Module, Callable[[Tensor], Tensor]], Tensor]
-"""(stream, norm, branch) -> stream."""
+class Residual(nn.Module, ABC):
+    """How a branch joins the residual stream."""
+
+    @abstractmethod
+    def forward(self, stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """The stream above the branch, (batch, time, width) like the one below it."""
+
+    def flops(self, length: int) -> int:
+        """Operations on one row of so many tokens, besides those of the branch."""
+        return linear_flops(self, length)
+
+    def sites(self) -> Mapping[str, Site]:
+        """Places inside, by their names under ``blocks.{l}.attn`` or ``blocks.{l}.mlp``."""
+        return {}
 
 
-def pre_norm(stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+class PreNorm(Residual):
     """The branch reads the normalised stream and is added to it."""
-    return stream + branch(norm(stream))
+
+    def forward(self, stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        return stream + branch(norm(stream))
 
 
 class Block(nn.Module):
-    """One layer: a sequence mixer and a channel mixer, each with its norm, on the residual stream."""
+    """One layer: a sequence mixer and a channel mixer, each with its norm, that join the residual stream."""
 
     def __init__(
         self,
@@ -205,7 +219,8 @@ class Block(nn.Module):
         mixer: SequenceMixer,
         channel_norm: nn.Module,
         channel: ChannelMixer,
-        residual: Residual = pre_norm,
+        mixer_residual: Residual | None = None,
+        channel_residual: Residual | None = None,
     ) -> None:
         super().__init__()
         self.mixer_norm = mixer_norm
@@ -213,7 +228,8 @@ class Block(nn.Module):
         self.mid = nn.Identity()  # a place to hook the stream between the two
         self.channel_norm = channel_norm
         self.channel = channel
-        self.residual = residual
+        self.mixer_residual = PreNorm() if mixer_residual is None else mixer_residual
+        self.channel_residual = PreNorm() if channel_residual is None else channel_residual
 
     def forward(self, stream: Tensor, ctx: Context, memory: Any = None) -> tuple[Tensor, Any]:
         def mix(x: Tensor) -> Tensor:
@@ -221,8 +237,13 @@ class Block(nn.Module):
             y, memory = self.mixer(x, ctx, memory)
             return y
 
-        stream = self.mid(self.residual(stream, self.mixer_norm, mix))
-        return self.residual(stream, self.channel_norm, lambda x: self.channel(x, ctx)), memory
+        stream = self.mid(self.mixer_residual(stream, self.mixer_norm, mix))
+        return self.channel_residual(stream, self.channel_norm, lambda x: self.channel(x, ctx)), memory
+
+    def flops(self, length: int) -> int:
+        """Operations on one row of so many tokens."""
+        parts = (self.mixer, self.mixer_residual, self.channel, self.channel_residual)
+        return sum(part.flops(length) for part in parts)
 
     def site_table(self) -> dict[str, Site]:
         return {
@@ -230,10 +251,12 @@ class Block(nn.Module):
             "attn.norm": Site(self.mixer_norm),
             **{f"attn.{name}": site for name, site in self.mixer.sites().items()},
             "attn.out": Site(self.mixer),
+            **{f"attn.{name}": site for name, site in self.mixer_residual.sites().items()},
             "mid": Site(self.mid),
             "mlp.norm": Site(self.channel_norm),
             **{f"mlp.{name}": site for name, site in self.channel.sites().items()},
             "mlp.out": Site(self.channel),
+            **{f"mlp.{name}": site for name, site in self.channel_residual.sites().items()},
             "out": Site(self),
         }
 
@@ -424,7 +447,7 @@ class Skeleton(Sited, LanguageModel):
 
     def flops(self, length: int) -> int:
         """Declared operations of a forward pass over one row of so many tokens."""
-        blocks = sum(block.mixer.flops(length) + block.channel.flops(length) for block in self.blocks)  # type: ignore[union-attr]
+        blocks: int = sum(block.flops(length) for block in self.blocks)  # type: ignore[operator, misc]
         return blocks + 2 * length * self.width * self.vocab_size
 
     def site_table(self) -> dict[str, Site]:
