@@ -4,6 +4,8 @@ share with the baseline, so that nothing else differs."""
 from collections.abc import Callable
 from typing import Protocol
 
+from torch import nn
+
 from trivium.models.skeleton import Block, ChannelMixer, PreNorm, Residual, SequenceMixer, Skeleton
 from trivium.models.slots import Head, RMSNorm, RotaryPosition, TokenEmbedding
 from trivium.nn.rotary import Layout
@@ -59,10 +61,14 @@ def decoder(
     mixer: Callable[[], SequenceMixer],
     channel: Callable[[], ChannelMixer],
     mixer_residual: Callable[[], Residual] = PreNorm,
+    words: tuple[nn.Module, nn.Module] | None = None,
 ) -> Skeleton:
-    """Pre-norm blocks of these two parts, with RMS norms, rotary positions and a head. ``mixer_residual``: how the first
-    of the two joins the stream."""
-    embedding = TokenEmbedding(vocab_size, recipe.width)
+    """Pre-norm blocks of these two parts, with RMS norms, rotary positions and a head. ``mixer_residual``: how the
+    first of the two joins the stream. ``words``: embedding and head, in place of a table with a row for each token."""
+    if words is None:
+        table = TokenEmbedding(vocab_size, recipe.width)
+        words = table, Head(recipe.width, vocab_size, tied=table if recipe.tied else None)
+    embedding, head = words
     return Skeleton(
         recipe,
         vocab_size=vocab_size,
@@ -79,7 +85,7 @@ def decoder(
             for _ in range(recipe.depth)
         ],
         norm=RMSNorm(recipe.width, recipe.eps),
-        head=Head(recipe.width, vocab_size, tied=embedding if recipe.tied else None),
+        head=head,
         max_positions=recipe.context,
         seed=seed,
     )

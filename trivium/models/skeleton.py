@@ -47,8 +47,9 @@ class Context:
     ``positions`` (batch or 1, time). ``real`` (batch, time) bool: False for padding; None where all are real.
     ``segments`` (batch, time): documents that must not see each other. ``attend`` (batch, 1, time, slots + time) bool:
     the caller's own mask. ``slots`` earlier columns are in the state; ``seen`` (batch, slots) bool tells which are
-    visible, None if all. ``rotary``: the table a position slot published. ``aux``: losses and statistics by name,
-    reported by layers and handed out with the output.
+    visible, None if all. ``lexicon``: what embedding and head are given beside their input, if anything. ``rotary``:
+    the table a position slot published. ``aux``: losses and statistics by name, reported by layers and handed out with
+    the output.
     """
 
     ids: Tensor | None
@@ -59,6 +60,7 @@ class Context:
     attend: Tensor | None = None
     slots: int = 0
     seen: Tensor | None = None
+    lexicon: tuple[Tensor, ...] = ()
     layer: int = 0
     rotary: tuple[Tensor, Tensor] | None = None
     aux: dict[str, Tensor] = field(default_factory=dict)
@@ -185,6 +187,19 @@ class ChannelMixer(nn.Module, ABC):
     def sites(self) -> Mapping[str, Site]:
         """Places inside, by their names under ``blocks.{l}.mlp``."""
         return {}
+
+
+class Lexicons(nn.Module, ABC):
+    """An embedding in which the vectors of tokens belong to the row: they follow from a number, which every state of
+    the row remembers and which the head is given, too."""
+
+    @abstractmethod
+    def numbers(self, batch: int) -> Tensor:
+        """(batch,) int64 on the CPU: the lexicons of rows that begin."""
+
+    @abstractmethod
+    def forward(self, ids: Tensor, numbers: Tensor) -> Tensor:
+        """(batch, time) -> (batch, time, width)"""
 
 
 class Residual(nn.Module, ABC):
@@ -315,7 +330,8 @@ class SkeletonOutput(LMOutput):
 class Skeleton(Sited, LanguageModel):
     """A language model on the block skeleton. ``recipe`` is the architecture that filled the slots.
 
-    ``position(hidden, ctx)`` may add to the embeddings or publish a table; ``head(hidden)`` gives logits.
+    ``position(hidden, ctx)`` may add to the embeddings or publish a table; ``head(hidden)`` gives logits. Where the
+    embedding is one of ``Lexicons``, it and the head are called with the numbers (batch,) of the rows as well.
     """
 
     def __init__(
@@ -358,7 +374,21 @@ class Skeleton(Sited, LanguageModel):
         return frozenset(offers)
 
     def embed(self, ids: Tensor) -> Tensor:
-        return self.embedding(ids)
+        return self.embedding(ids, *self._lexicon(len(ids)))
+
+    def _lexicon(self, batch: int, state: State | None = None) -> tuple[Tensor, ...]:
+        """What embedding and head are given beside their input: remembered, or begun."""
+        if not isinstance(self.embedding, Lexicons):
+            return ()
+        keys = keys_of(state)
+        if keys is not None and keys.buffers.lexicon:
+            return keys.buffers.lexicon
+        if state is not None and state.slots > 0:
+            raise TypeError(
+                f"this model goes on from states that know the lexicon of each row, and this {type(state).__name__} "
+                "does not; go on from one that the model itself gave"
+            )
+        return (self.embedding.numbers(batch),)
 
     def run(
         self,
@@ -372,9 +402,11 @@ class Skeleton(Sited, LanguageModel):
         keep_state: bool,
         logits_to_keep: int,
     ) -> SkeletonOutput:
-        hidden = self.embedding(ids) if embeds is None else embeds
-        ctx = self._context(ids, hidden, mask, positions, segments, state)
-        memories = self._memories(hidden, state) if state is not None or keep_state else [None] * self.depth
+        given = ids if embeds is None else embeds
+        assert given is not None
+        ctx = self._context(ids, given, mask, positions, segments, state)
+        hidden = self.embedding(ids, *ctx.lexicon) if embeds is None else embeds
+        memories = self._memories(hidden, ctx, state) if state is not None or keep_state else [None] * self.depth
         if self.position is not None:
             hidden = self.position(hidden, ctx)
         for layer, block in enumerate(self.blocks):
@@ -385,8 +417,9 @@ class Skeleton(Sited, LanguageModel):
             ctx.layer = layer
             hidden, memories[layer] = block(hidden, ctx, memories[layer])
         hidden = self.norm(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
+        logits = self.head(hidden, *ctx.lexicon)
         return SkeletonOutput(
-            self.head(hidden), hidden, self._state(ctx, hidden, memories, state) if keep_state else None, ctx.aux
+            logits, hidden, self._state(ctx, hidden, memories, state) if keep_state else None, ctx.aux
         )
 
     def layers(
@@ -417,12 +450,15 @@ class Skeleton(Sited, LanguageModel):
         state: State | None,
         storing: bool,
     ) -> tuple[Tensor, State]:
-        stream = self.embedding(ids) if hidden is None else hidden
-        batch, time = stream.shape[:2]
+        given = ids if hidden is None else hidden
+        assert given is not None
+        batch, time = given.shape[:2]
         run = [layer for layer in range(start, stop) if layer not in self.skipped]
         part = Stretch.of(state, run, self.depth, time)
         part.check_kept(kept, batch, time)
-        ctx = self._context(ids, stream, part.mask(mask), positions, None, part.before)
+        ctx = self._context(ids, given, part.mask(mask), positions, None, part.before)
+        part.buffers.lexicon = ctx.lexicon or part.buffers.lexicon
+        stream = self.embedding(ids, *ctx.lexicon) if hidden is None else hidden
         if self.position is not None:  # above layer 0 for the table that it publishes only
             placed = self.position(stream, ctx)
             stream = placed if hidden is None else stream
@@ -439,11 +475,12 @@ class Skeleton(Sited, LanguageModel):
         return stream, after if kept is None else after.cut(after.seen())
 
     def read_out(self, hidden: Tensor) -> Tensor:
-        return self.head(self.norm(hidden))
+        return self.head(self.norm(hidden), *self._lexicon(len(hidden)))
 
     def state_bytes(self, length: int) -> int:
         """Declared bytes of the state of one row of so many tokens."""
-        return sum(mixer.state_bytes(length, self.dtype) for mixer in self._mixers)
+        number = torch.int64.itemsize if isinstance(self.embedding, Lexicons) else 0
+        return number + sum(mixer.state_bytes(length, self.dtype) for mixer in self._mixers)
 
     def flops(self, length: int) -> int:
         """Declared operations of a forward pass over one row of so many tokens."""
@@ -459,14 +496,15 @@ class Skeleton(Sited, LanguageModel):
     def _context(
         self,
         ids: Tensor | None,
-        hidden: Tensor,
+        given: Tensor,
         mask: Tensor | None,
         positions: Tensor | None,
         segments: Tensor | None,
         state: State | None,
     ) -> Context:
-        """The facts of a pass, checked and simplified: a mask that hides nothing is none at all."""
-        batch, time = hidden.shape[:2]
+        """The facts of a pass over ``given`` ids or vectors, checked and simplified: a mask that hides nothing is none
+        at all."""
+        batch, time = given.shape[:2]
         slots = 0 if state is None else state.slots
         if state is not None and state.batch != batch:
             raise ValueError(f"the state has {state.batch} rows, the input {batch}; select the rows of the state first")
@@ -496,26 +534,26 @@ class Skeleton(Sited, LanguageModel):
             )
         keys = keys_of(state)
         seen = None if keys is None else keys.visible
-        ctx = Context(ids, hidden.new_empty(0), time, real, segments, attend, slots, seen)
-        ctx.positions = self._positions(ctx, hidden, state) if positions is None else positions
+        ctx = Context(ids, given.new_empty(0), time, real, segments, attend, slots, seen, self._lexicon(batch, state))
+        ctx.positions = self._positions(ctx, given.device, state) if positions is None else positions
         if ctx.positions.shape not in ((batch, time), (1, time)):
             raise ValueError(f"positions must be ({batch}, {time}), got {tuple(ctx.positions.shape)}")
         return ctx
 
-    def _positions(self, ctx: Context, hidden: Tensor, state: State | None) -> Tensor:
+    def _positions(self, ctx: Context, device: torch.device, state: State | None) -> Tensor:
         """Real tokens so far, in the row or in the document; (1, time) where all rows agree."""
-        index = torch.arange(ctx.time, device=hidden.device)[None]
+        index = torch.arange(ctx.time, device=device)[None]
         if ctx.real is not None:
             index = (ctx.real.cumsum(1) - 1).clamp(min=0)
         if ctx.documents is not None:  # count from the first token of each document
             fresh = torch.cat((torch.ones_like(ctx.documents[:, :1]), ctx.documents.diff(dim=1)), 1) > 0
             index = index - torch.where(fresh, index, 0).cummax(1).values
         if state is not None:
-            start = state.next_position.to(hidden.device)[:, None]
+            start = state.next_position.to(device)[:, None]
             index = index + (start[:1] if (start == start[0]).all() else start)
         return index
 
-    def _memories(self, hidden: Tensor, state: State | None) -> list[Any]:
+    def _memories(self, hidden: Tensor, ctx: Context, state: State | None) -> list[Any]:
         """What each layer goes on from."""
         mine = KeyValueState if "truncate" in self.offers else StackState
         if state is not None and not isinstance(state, mine):
@@ -525,6 +563,7 @@ class Skeleton(Sited, LanguageModel):
         batch, time = hidden.shape[:2]
         keys = keys_of(state)
         buffers = Buffers(capacity_for(time)) if keys is None else keys.room(time)
+        buffers.lexicon = ctx.lexicon or buffers.lexicon
         slots = 0 if keys is None else keys.slots
         summaries: Sequence[Memory | None] = state.memories if isinstance(state, StackState) else [None] * self.depth
         return [
