@@ -39,10 +39,11 @@ def trained(
     rate: float,
     bar: Bar | None = None,
     documents: Sequence[Sequence[int]] | None = None,
+    vocab_size: int = TOKENIZER.vocab_size,
 ) -> Skeleton:
     """A fresh model after so many updates. The seed fixes the data order and what models share of initial weights.
-    ``documents`` are ids to train on in place of the stories."""
-    model = recipe.build(TOKENIZER.vocab_size, seed=seed)
+    ``documents`` are ids to train on in place of the stories, of another vocabulary where that is said."""
+    model = recipe.build(vocab_size, seed=seed)
     batches = Batches(corpus()[0] if documents is None else documents, length=length, batch_size=rows, seed=seed)
     settings = TrainingSettings(steps=steps, learning_rate=rate, seed=seed)
     train(model, find("objectives", "causal")(), batches, settings)
@@ -51,12 +52,11 @@ def trained(
     return model.eval()
 
 
-@torch.no_grad()
-def held_out_bits(model: Skeleton, length: int, windows: int = 256) -> Tensor:
-    """(windows, length - 1): bits of each next byte, over windows that begin anywhere within held-out stories.
+def held_out_windows(length: int, windows: int) -> Tensor:
+    """(windows, length) ids that begin anywhere within held-out stories, the same ones for every model.
 
     Stories all begin alike, so a window from the beginning would show the opening formula rather than the use of
-    context. The windows are the same for every model.
+    context.
     """
     draw = generator(0, "windows", length)
     long = [document for document in corpus()[1] if len(document) > length]
@@ -65,8 +65,14 @@ def held_out_bits(model: Skeleton, length: int, windows: int = 256) -> Tensor:
         document = long[index % len(long)]
         start = int(torch.randint(1, len(document) - length + 1, (), generator=draw))
         rows.append(document[start : start + length])
+    return torch.tensor(rows)
+
+
+@torch.no_grad()
+def held_out_bits(model: Skeleton, length: int, windows: int = 256) -> Tensor:
+    """(windows, length - 1): bits of each next byte, over windows of held-out stories."""
     losses = []
-    for part in torch.tensor(rows).split(32):
+    for part in held_out_windows(length, windows).split(32):
         logits = model(part).logits[:, :-1].flatten(0, 1).float()
         losses.append(F.cross_entropy(logits, part[:, 1:].flatten(), reduction="none").view(len(part), -1))
     return torch.cat(losses) / torch.log(torch.tensor(2.0))

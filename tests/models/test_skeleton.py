@@ -9,7 +9,7 @@ from torch import nn
 from trivium.architectures.llama import Llama
 from trivium.architectures.transnormer import GatedLinearAttention, TransNormer
 from trivium.core.errors import NotOffered
-from trivium.models.skeleton import Block, ChannelMixer, Context, Skeleton, StackState, initialise
+from trivium.models.skeleton import Block, ChannelMixer, Context, Residual, Skeleton, StackState, initialise
 from trivium.models.slots import Attention, GatedMLP, Head, RMSNorm, RotaryPosition, TokenEmbedding
 from trivium.models.state import KeyValueState
 
@@ -126,12 +126,16 @@ def test_declared_flops_of_a_mixed_model_add_up():
 
 
 def test_another_residual_is_a_slot():
-    def skip(stream, norm, branch):
-        return stream + 0 * branch(norm(stream))
+    class Skip(Residual):
+        def forward(self, stream, norm, branch):
+            return stream + 0 * branch(norm(stream))
 
     model = hybrid()
     for block in model.blocks:
-        block.residual = skip
+        block.mixer_residual = Skip()
+    assert not torch.equal(model(ids()).logits, model.head(model.norm(model.embed(ids()))))  # channels still add
+    for block in model.blocks:
+        block.channel_residual = Skip()
     embeds = model.embed(ids())
     torch.testing.assert_close(model(ids()).logits, model.head(model.norm(embeds)), **EXACT)
 

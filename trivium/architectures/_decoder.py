@@ -4,7 +4,9 @@ share with the baseline, so that nothing else differs."""
 from collections.abc import Callable
 from typing import Protocol
 
-from trivium.models.skeleton import Block, ChannelMixer, SequenceMixer, Skeleton
+from torch import nn
+
+from trivium.models.skeleton import Block, ChannelMixer, PreNorm, Residual, SequenceMixer, Skeleton
 from trivium.models.slots import Head, RMSNorm, RotaryPosition, TokenEmbedding
 from trivium.nn.rotary import Layout
 
@@ -58,20 +60,32 @@ def decoder(
     seed: int,
     mixer: Callable[[], SequenceMixer],
     channel: Callable[[], ChannelMixer],
+    mixer_residual: Callable[[], Residual] = PreNorm,
+    words: tuple[nn.Module, nn.Module] | None = None,
 ) -> Skeleton:
-    """Pre-norm blocks of these two parts, with RMS norms, rotary positions and a head."""
-    embedding = TokenEmbedding(vocab_size, recipe.width)
+    """Pre-norm blocks of these two parts, with RMS norms, rotary positions and a head. ``mixer_residual``: how the
+    first of the two joins the stream. ``words``: embedding and head, in place of a table with a row for each token."""
+    if words is None:
+        table = TokenEmbedding(vocab_size, recipe.width)
+        words = table, Head(recipe.width, vocab_size, tied=table if recipe.tied else None)
+    embedding, head = words
     return Skeleton(
         recipe,
         vocab_size=vocab_size,
         embedding=embedding,
         position=RotaryPosition(recipe.width // recipe.heads, recipe.base),
         blocks=[
-            Block(RMSNorm(recipe.width, recipe.eps), mixer(), RMSNorm(recipe.width, recipe.eps), channel())
+            Block(
+                RMSNorm(recipe.width, recipe.eps),
+                mixer(),
+                RMSNorm(recipe.width, recipe.eps),
+                channel(),
+                mixer_residual(),
+            )
             for _ in range(recipe.depth)
         ],
         norm=RMSNorm(recipe.width, recipe.eps),
-        head=Head(recipe.width, vocab_size, tied=embedding if recipe.tied else None),
+        head=head,
         max_positions=recipe.context,
         seed=seed,
     )

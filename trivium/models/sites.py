@@ -10,6 +10,7 @@ Names are the same for every architecture, and each model offers those it has:
     blocks.{l}.attn.weights     (batch, heads, time, keys), after the softmax
     blocks.{l}.attn.z           (batch, time, heads, head width), what the output projection reads
     blocks.{l}.attn.out         what the attention adds to the stream
+    blocks.{l}.attn.shortcut    what a learned path beside the attention adds, where there is one
     blocks.{l}.mid              residual stream between attention and feed-forward
     blocks.{l}.mlp.norm         input of the feed-forward, normalised
     blocks.{l}.mlp.act          (batch, time, neurons), what the last projection reads
@@ -19,8 +20,8 @@ Names are the same for every architecture, and each model offers those it has:
     final.norm                  what the head reads
     logits
 
-Where nothing else is said the shape is (batch, time, width). So in a sequential block ``mid = in + attn.out`` and
-``out = mid + mlp.out``.
+Where nothing else is said the shape is (batch, time, width). So in a sequential block ``mid = in + attn.out`` (and
+``attn.shortcut`` where there is one) and ``out = mid + mlp.out``.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -51,9 +51,10 @@ class Context:
     ``positions`` (batch or 1, time). ``real`` (batch, time) bool: False for padding; None where all are real.
     ``segments`` (batch, time): documents that must not see each other. ``attend`` (batch, 1, time, slots + time) bool:
     the caller's own mask. ``slots`` earlier columns are in the state; ``seen`` (batch, slots) bool tells which are
-    visible, None if all. ``rotary``: the table a position slot published. ``aux``: losses of each token
-    (batch, time) and statistics, which layers report as "name.layer" and which are handed out with the output; what a
-    loss weighs in training, LanguageModel.auxiliary tells by its name.
+    visible, None if all. ``lexicon``: what embedding and head are given beside their input, if anything. ``rotary``:
+    the table a position slot published. ``aux``: losses of each token (batch, time) and statistics, which layers report
+    as "name.layer" and which are handed out with the output; what a loss weighs in training, LanguageModel.auxiliary
+    tells by its name.
     """
 
     ids: Tensor | None
@@ -64,6 +65,7 @@ class Context:
     attend: Tensor | None = None
     slots: int = 0
     seen: Tensor | None = None
+    lexicon: tuple[Tensor, ...] = ()
     layer: int = 0
     rotary: tuple[Tensor, Tensor] | None = None
     aux: UserDict[str, Tensor] = field(default_factory=UserDict)  # no dict: FSDP would hand each block a copy
@@ -222,17 +224,44 @@ class ChannelMixer(nn.Module, ABC):
         return {}
 
 
-Residual = Callable[[Tensor, nn.Module, Callable[[Tensor], Tensor]], Tensor]
-"""(stream, norm, branch) -> stream."""
+class Lexicons(nn.Module, ABC):
+    """An embedding in which the vectors of tokens belong to the row: they follow from a number, which every state of
+    the row remembers and which the head is given, too."""
+
+    @abstractmethod
+    def numbers(self, batch: int) -> Tensor:
+        """(batch,) int64 on the CPU: the lexicons of rows that begin."""
+
+    @abstractmethod
+    def forward(self, ids: Tensor, numbers: Tensor) -> Tensor:
+        """(batch, time) -> (batch, time, width)"""
 
 
-def pre_norm(stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+class Residual(nn.Module, ABC):
+    """How a branch joins the residual stream."""
+
+    @abstractmethod
+    def forward(self, stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """The stream above the branch, (batch, time, width) like the one below it."""
+
+    def flops(self, length: int) -> int:
+        """Operations on one row of so many tokens, besides those of the branch."""
+        return linear_flops(self, length)
+
+    def sites(self) -> Mapping[str, Site]:
+        """Places inside, by their names under ``blocks.{l}.attn`` or ``blocks.{l}.mlp``."""
+        return {}
+
+
+class PreNorm(Residual):
     """The branch reads the normalised stream and is added to it."""
-    return stream + branch(norm(stream))
+
+    def forward(self, stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        return stream + branch(norm(stream))
 
 
 class Block(nn.Module):
-    """One layer: a sequence mixer and a channel mixer, each with its norm, on the residual stream."""
+    """One layer: a sequence mixer and a channel mixer, each with its norm, that join the residual stream."""
 
     def __init__(
         self,
@@ -240,7 +269,8 @@ class Block(nn.Module):
         mixer: SequenceMixer,
         channel_norm: nn.Module,
         channel: ChannelMixer,
-        residual: Residual = pre_norm,
+        mixer_residual: Residual | None = None,
+        channel_residual: Residual | None = None,
     ) -> None:
         super().__init__()
         self.mixer_norm = mixer_norm
@@ -248,7 +278,8 @@ class Block(nn.Module):
         self.mid = nn.Identity()  # a place to hook the stream between the two
         self.channel_norm = channel_norm
         self.channel = channel
-        self.residual = residual
+        self.mixer_residual = PreNorm() if mixer_residual is None else mixer_residual
+        self.channel_residual = PreNorm() if channel_residual is None else channel_residual
 
     def forward(self, stream: Tensor, ctx: Context, memory: Any = None) -> tuple[Tensor, Any]:
         def mix(x: Tensor) -> Tensor:
@@ -256,8 +287,13 @@ class Block(nn.Module):
             y, memory = self.mixer(x, ctx, memory)
             return y
 
-        stream = self.mid(self.residual(stream, self.mixer_norm, mix))
-        return self.residual(stream, self.channel_norm, lambda x: self.channel(x, ctx)), memory
+        stream = self.mid(self.mixer_residual(stream, self.mixer_norm, mix))
+        return self.channel_residual(stream, self.channel_norm, lambda x: self.channel(x, ctx)), memory
+
+    def flops(self, length: int) -> int:
+        """Operations on one row of so many tokens."""
+        parts = (self.mixer, self.mixer_residual, self.channel, self.channel_residual)
+        return sum(part.flops(length) for part in parts)
 
     def site_table(self) -> dict[str, Site]:
         return {
@@ -265,10 +301,12 @@ class Block(nn.Module):
             "attn.norm": Site(self.mixer_norm),
             **{f"attn.{name}": site for name, site in self.mixer.sites().items()},
             "attn.out": Site(self.mixer),
+            **{f"attn.{name}": site for name, site in self.mixer_residual.sites().items()},
             "mid": Site(self.mid),
             "mlp.norm": Site(self.channel_norm),
             **{f"mlp.{name}": site for name, site in self.channel.sites().items()},
             "mlp.out": Site(self.channel),
+            **{f"mlp.{name}": site for name, site in self.channel_residual.sites().items()},
             "out": Site(self),
         }
 
@@ -328,7 +366,8 @@ class SkeletonOutput(LMOutput):
 class Skeleton(Sited, LanguageModel):
     """A language model on the block skeleton. ``recipe`` is the architecture that filled the slots.
 
-    ``position(hidden, ctx)`` may add to the embeddings or publish a table; ``head(hidden)`` gives logits.
+    ``position(hidden, ctx)`` may add to the embeddings or publish a table; ``head(hidden)`` gives logits. Where the
+    embedding is one of ``Lexicons``, it and the head are called with the numbers (batch,) of the rows as well.
     """
 
     def __init__(
@@ -372,7 +411,21 @@ class Skeleton(Sited, LanguageModel):
         return frozenset(offers)
 
     def embed(self, ids: Tensor) -> Tensor:
-        return self.embedding(ids)
+        return self.embedding(ids, *self._lexicon(len(ids)))
+
+    def _lexicon(self, batch: int, state: State | None = None) -> tuple[Tensor, ...]:
+        """What embedding and head are given beside their input: remembered, or begun."""
+        if not isinstance(self.embedding, Lexicons):
+            return ()
+        keys = keys_of(state)
+        if keys is not None and keys.buffers.lexicon:
+            return keys.buffers.lexicon
+        if state is not None and state.slots > 0:
+            raise TypeError(
+                f"this model goes on from states that know the lexicon of each row, and this {type(state).__name__} "
+                "does not; go on from one that the model itself gave"
+            )
+        return (self.embedding.numbers(batch),)
 
     def run(
         self,
@@ -386,9 +439,11 @@ class Skeleton(Sited, LanguageModel):
         keep_state: bool,
         logits_to_keep: int,
     ) -> SkeletonOutput:
-        hidden = self.embedding(ids) if embeds is None else embeds
-        ctx = self._context(ids, hidden, mask, positions, segments, state)
-        memories = self._memories(hidden, state) if state is not None or keep_state else [None] * self.depth
+        given = ids if embeds is None else embeds
+        assert given is not None
+        ctx = self._context(ids, given, mask, positions, segments, state)
+        hidden = self.embedding(ids, *ctx.lexicon) if embeds is None else embeds
+        memories = self._memories(hidden, ctx, state) if state is not None or keep_state else [None] * self.depth
         if self.position is not None:
             hidden = self.position(hidden, ctx)
         for layer, block in enumerate(self.blocks):
@@ -399,8 +454,9 @@ class Skeleton(Sited, LanguageModel):
             ctx.layer = layer
             hidden, memories[layer] = block(hidden, ctx, memories[layer])
         hidden = self.norm(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
+        logits = self.head(hidden, *ctx.lexicon)
         return SkeletonOutput(
-            self.head(hidden), hidden, self._state(ctx, hidden, memories, state) if keep_state else None, dict(ctx.aux)
+            logits, hidden, self._state(ctx, hidden, memories, state) if keep_state else None, dict(ctx.aux)
         )
 
     def stage(
@@ -452,12 +508,15 @@ class Skeleton(Sited, LanguageModel):
         state: State | None,
         storing: bool,
     ) -> tuple[Tensor, State]:
-        stream = self.embedding(ids) if hidden is None else hidden
-        batch, time = stream.shape[:2]
+        given = ids if hidden is None else hidden
+        assert given is not None
+        batch, time = given.shape[:2]
         run = [layer for layer in range(start, stop) if layer not in self.skipped]
         part = Stretch.of(state, run, self.depth, time)
         part.check_kept(kept, batch, time)
-        ctx = self._context(ids, stream, part.mask(mask), positions, None, part.before)
+        ctx = self._context(ids, given, part.mask(mask), positions, None, part.before)
+        part.buffers.lexicon = ctx.lexicon or part.buffers.lexicon
+        stream = self.embedding(ids, *ctx.lexicon) if hidden is None else hidden
         if self.position is not None:  # above layer 0 for the table that it publishes only
             placed = self.position(stream, ctx)
             stream = placed if hidden is None else stream
@@ -474,15 +533,16 @@ class Skeleton(Sited, LanguageModel):
         return stream, after if kept is None else after.cut(after.seen())
 
     def read_out(self, hidden: Tensor) -> Tensor:
-        return self.head(self.norm(hidden))
+        return self.head(self.norm(hidden), *self._lexicon(len(hidden)))
 
     def state_bytes(self, length: int) -> int:
         """Declared bytes of the state of one row of so many tokens."""
-        return sum(mixer.state_bytes(length, self.dtype) for mixer in self._mixers)
+        number = torch.int64.itemsize if isinstance(self.embedding, Lexicons) else 0
+        return number + sum(mixer.state_bytes(length, self.dtype) for mixer in self._mixers)
 
     def flops(self, length: int) -> int:
         """Declared operations of a forward pass over one row of so many tokens."""
-        blocks = sum(block.mixer.flops(length) + block.channel.flops(length) for block in self.blocks)  # type: ignore[union-attr]
+        blocks: int = sum(block.flops(length) for block in self.blocks)  # type: ignore[operator, misc]
         return blocks + 2 * length * self.width * self.vocab_size
 
     def site_table(self) -> dict[str, Site]:
@@ -494,14 +554,15 @@ class Skeleton(Sited, LanguageModel):
     def _context(
         self,
         ids: Tensor | None,
-        hidden: Tensor,
+        given: Tensor,
         mask: Tensor | None,
         positions: Tensor | None,
         segments: Tensor | None,
         state: State | None,
     ) -> Context:
-        """The facts of a pass, checked and simplified: a mask that hides nothing is none at all."""
-        batch, time = hidden.shape[:2]
+        """The facts of a pass over ``given`` ids or vectors, checked and simplified: a mask that hides nothing is none
+        at all."""
+        batch, time = given.shape[:2]
         slots = 0 if state is None else state.slots
         if state is not None and state.batch != batch:
             raise ValueError(f"the state has {state.batch} rows, the input {batch}; select the rows of the state first")
@@ -531,26 +592,26 @@ class Skeleton(Sited, LanguageModel):
             )
         keys = keys_of(state)
         seen = None if keys is None else keys.visible
-        ctx = Context(ids, hidden.new_empty(0), time, real, segments, attend, slots, seen)
-        ctx.positions = self._positions(ctx, hidden, state) if positions is None else positions
+        ctx = Context(ids, given.new_empty(0), time, real, segments, attend, slots, seen, self._lexicon(batch, state))
+        ctx.positions = self._positions(ctx, given.device, state) if positions is None else positions
         if ctx.positions.shape not in ((batch, time), (1, time)):
             raise ValueError(f"positions must be ({batch}, {time}), got {tuple(ctx.positions.shape)}")
         return ctx
 
-    def _positions(self, ctx: Context, hidden: Tensor, state: State | None) -> Tensor:
+    def _positions(self, ctx: Context, device: torch.device, state: State | None) -> Tensor:
         """Real tokens so far, in the row or in the document; (1, time) where all rows agree."""
-        index = torch.arange(ctx.time, device=hidden.device)[None]
+        index = torch.arange(ctx.time, device=device)[None]
         if ctx.real is not None:
             index = (ctx.real.cumsum(1) - 1).clamp(min=0)
         if ctx.documents is not None:  # count from the first token of each document
             fresh = torch.cat((torch.ones_like(ctx.documents[:, :1]), ctx.documents.diff(dim=1)), 1) > 0
             index = index - torch.where(fresh, index, 0).cummax(1).values
         if state is not None:
-            start = state.next_position.to(hidden.device)[:, None]
+            start = state.next_position.to(device)[:, None]
             index = index + (start[:1] if (start == start[0]).all() else start)
         return index
 
-    def _memories(self, hidden: Tensor, state: State | None) -> list[Any]:
+    def _memories(self, hidden: Tensor, ctx: Context, state: State | None) -> list[Any]:
         """What each layer goes on from."""
         if "state" not in self.offers:
             raise NotOffered(
@@ -565,6 +626,7 @@ class Skeleton(Sited, LanguageModel):
         batch, time = hidden.shape[:2]
         keys = keys_of(state)
         buffers = Buffers(capacity_for(time)) if keys is None else keys.room(time)
+        buffers.lexicon = ctx.lexicon or buffers.lexicon
         slots = 0 if keys is None else keys.slots
         summaries: Sequence[Memory | None] = state.memories if isinstance(state, StackState) else [None] * self.depth
         return [

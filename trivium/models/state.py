@@ -33,6 +33,8 @@ class Buffers:
         """Layers that were skipped, and the first column that they lack."""
         self.shifts: dict[int, tuple[Tensor, Tensor]] = {}
         """What is added to the keys and values of a layer's next tokens as they are stored; empty for nothing."""
+        self.lexicon: tuple[Tensor, ...] = ()
+        """The numbers (batch,) of the lexicons that the rows are in; empty where a model has one table for all."""
         self.live: weakref.WeakSet[KeyValueState] = weakref.WeakSet()
 
     def shifted(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,6 +62,7 @@ class Buffers:
         """The same columns with holes of its own. Handles of both know of each other."""
         new = Buffers(self.capacity)
         new.keys, new.values, new.holes, new.live = dict(self.keys), dict(self.values), dict(self.holes), self.live
+        new.lexicon = self.lexicon
         return new
 
     def allocate(self, layer: int, key: Tensor, value: Tensor) -> None:
@@ -84,6 +87,7 @@ class Buffers:
         """A copy of the first ``slots``, of the given rows, or of the slots ``columns`` (batch, slots) of each row."""
         new = Buffers(capacity)
         new.shifts = self.shifts
+        new.lexicon = tuple(x if rows is None else x.index_select(0, rows.to(x.device)) for x in self.lexicon)
         for old, target in ((self.keys, new.keys), (self.values, new.values)):
             for layer, tensor in old.items():
                 part = tensor[:, :, :slots]
@@ -168,7 +172,8 @@ class KeyValueState(State):
 
     def bytes(self) -> int:
         tensors = (*self.buffers.keys.values(), *self.buffers.values.values())
-        return sum(self._slots * x.shape[0] * x.shape[1] * x.shape[3] * x.element_size() for x in tensors)
+        held = sum(self._slots * x.shape[0] * x.shape[1] * x.shape[3] * x.element_size() for x in tensors)
+        return held + sum(x.numel() * x.element_size() for x in self.buffers.lexicon)
 
     def at(self) -> Tensor:
         """(batch, slots) position of each slot."""
@@ -194,6 +199,7 @@ class KeyValueState(State):
         """The same tokens with other keys and values (batch, heads, slots, width), in the order of ``tensors``. The
         pass that goes on from it adds ``shifts`` (batch, heads, new, width) to those of its own tokens."""
         new = Buffers(self._slots)
+        new.lexicon = self.buffers.lexicon
         layers = sorted(self.buffers.keys) if tensors else range(len(shifts) // 2)
         for at, layer in enumerate(layers):
             if tensors:

@@ -64,10 +64,11 @@ class Pipeline:
             raise ValueError(
                 f"{type(model).__name__} cannot be cut into stages, as native models can; set mesh.pipeline to 1"
             )
-        if any(model.head.get_parameter("weight") is table for table in model.embedding.parameters()):
+        table = getattr(model.head, "weight", None)
+        if table is None or any(table is own for own in model.embedding.parameters()):
             raise ValueError(
-                "the head reads the embedding table, and a pipeline has them in two processes; build the model with "
-                "tied=False, or set mesh.pipeline to 1"
+                "the head reads the vectors of the embedding, and a pipeline has the two in different processes; build "
+                "the model with tied=False where there is such a setting, or set mesh.pipeline to 1"
             )
         self.model, self.world = model, world
         self.place, self.count = world.place("pp"), count
