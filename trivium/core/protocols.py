@@ -419,6 +419,15 @@ class Objective(Protocol):
     def __call__(self, model: LanguageModel, batch: Batch, *, generator: torch.Generator) -> Loss: ...
 
 
+@runtime_checkable
+class Scheduled(Protocol):
+    """An objective that changes in training."""
+
+    def at(self, progress: float) -> Objective:
+        """What it is once that share of the updates is done: 0 for the first, towards 1 for the last."""
+        ...
+
+
 class Architecture(Protocol):
     """recipe -> model."""
 

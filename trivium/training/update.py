@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from trivium.core import meter
 from trivium.core.nouns import Batch
-from trivium.core.protocols import LanguageModel, Objective
+from trivium.core.protocols import LanguageModel, Objective, Scheduled
 from trivium.core.seeds import derive, generator
 from trivium.models.slots import TokenEmbedding
 from trivium.training.parallel import World, local, total_norm
@@ -51,7 +51,7 @@ class Updater:
         """Loss, gradient norm before clipping, and count, over all processes: (3,). Nothing here waits for a device."""
         settings, world = self.settings, self.world
         torch.manual_seed(derive(settings.seed, "step", step, world.rank))
-        total, count = world.sum(self._backward(step, batch))
+        total, count = world.sum(self._backward(step, steps, batch))
         meter.spend(tokens=tokens)
 
         gradients = [local(parameter.grad) for parameter in self.trained if parameter.grad is not None]
@@ -69,16 +69,17 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         return torch.stack([total / count, norm.double(), count])
 
-    def _backward(self, step: int, batch: Batch) -> Tensor:
+    def _backward(self, step: int, steps: int, batch: Batch) -> Tensor:
         """Add up gradients of the total, not yet divided by the count; (2,): total and count of this process."""
         settings, device = self.settings, batch.ids.device
+        objective = self.objective.at(step / steps) if isinstance(self.objective, Scheduled) else self.objective
         sums = torch.zeros(2, dtype=torch.float64, device=device)
         for number, micro in enumerate(batch.split(settings.micro_batch or len(batch))):
             draws = generator(settings.seed, "objective", step, number, self.world.rank)
             shape = (*micro.ids.shape, micro.mask is None, micro.segments is None)
             with meter.measured((self.run, *shape), backwards=1, evaluations=len(micro)):
                 with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                    loss = self.objective(self.model, micro, generator=draws)
+                    loss = objective(self.model, micro, generator=draws)
                 if not loss.total.requires_grad:
                     raise self._reaches_nothing()
                 loss.total.backward()
