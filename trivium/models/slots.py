@@ -33,8 +33,8 @@ class TokenEmbedding(nn.Embedding):
 class Head(Linear):
     """Hidden vectors to logits. Given the embedding it reads that table and has none of its own ("tied")."""
 
-    def __init__(self, width: int, vocab_size: int, tied: TokenEmbedding | None = None) -> None:
-        super().__init__(width, vocab_size, role="embed")
+    def __init__(self, width: int, vocab_size: int, tied: TokenEmbedding | None = None, *, bias: bool = False) -> None:
+        super().__init__(width, vocab_size, bias=bias, role="embed")
         if tied is not None:
             self.weight = tied.weight
 
@@ -80,6 +80,7 @@ class Attention(SequenceMixer):
     """Softmax attention with grouped queries; rotary where a table was published."""
 
     remembers = "tokens"
+    bidirectional = True
 
     def __init__(self, width: int, heads: int, kv_heads: int, layout: Layout = "half") -> None:
         super().__init__()
