@@ -99,7 +99,8 @@ def test_a_mixed_state_is_a_value_that_can_be_selected():
 def test_a_model_offers_what_all_its_layers_offer():
     assert "tree" not in hybrid().offers
     assert {"causal", "state", "layers", "sites"} <= hybrid().offers
-    assert {"tree", "truncate", "gather"} <= Llama().build(VOCAB).offers
+    assert "bidirectional" not in hybrid().offers
+    assert {"tree", "truncate", "gather", "bidirectional"} <= Llama().build(VOCAB).offers
     assert isinstance(Llama().build(VOCAB)(ids(), keep_state=True).state, KeyValueState)
 
 

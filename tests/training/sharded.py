@@ -2,7 +2,7 @@
 this order.
 
 STOP -1 counts what is sent, STOP -2 times a pipeline, STOP 999 dies and is started again. Each run trains the same
-model on the same batches, those named "routed" one with experts; one that stops, stops before that step. The first
+model on the same batches, those of a name in OTHERS that one; one that stops, stops before that step. The first
 process writes ``outcome.json`` into the folder of each run; the weights are in its last checkpoint.
 """
 
@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from tests.training.small import VOCAB, Ragged, StopAt, Stopped, tiny
+from trivium.architectures.gpt_bert import GptBert
 from trivium.architectures.mixture_of_experts import MixtureOfExperts
 from trivium.objectives.causal import Causal
 from trivium.training.loop import train
@@ -29,7 +30,11 @@ from trivium.training.update import Updater
 from trivium.training.volume import counted
 
 SETTINGS = TrainingSettings(steps=6, learning_rate=1e-2, checkpoint_every=3, micro_batch=2, clip=0.5, evaluate_every=3)
-ROUTED = MixtureOfExperts(width=16, heads=2, hidden=12, balance=0.3)
+OTHERS = {
+    "routed": MixtureOfExperts(width=16, heads=2, hidden=12, balance=0.3),
+    "averaged": GptBert(width=16, heads=2, hidden=12),
+}
+"""Models that give more than their output from block to block, by the first word of a run's name."""
 
 
 def evaluate(model):
@@ -38,7 +43,8 @@ def evaluate(model):
 
 def run(folder, stop, tensor=1, pipeline=1):
     seed = 3 + (dist.get_rank() if dist.is_initialized() else 0)  # the first process's values must win
-    model = ROUTED.build(VOCAB, seed=seed) if folder.name.startswith("routed") else model_of(seed)
+    other = OTHERS.get(folder.name.split()[0])
+    model = model_of(seed) if other is None else other.build(VOCAB, seed=seed)
     batches = Dies() if stop == 999 else StopAt(Ragged(), stop) if stop else Ragged()
     settings = replace(SETTINGS, mesh=Mesh(tensor, pipeline))
     try:

@@ -21,7 +21,14 @@ from trivium.training.pipeline import stages
 from trivium.training.settings import Mesh
 from trivium.training.volume import Decoder, Layout, predicted
 
-TWO = {"data": (1, 1), "tensor": (2, 1), "stages": (1, 2), "routed data": (1, 1), "routed tensor": (2, 1)}
+TWO = {
+    "data": (1, 1),
+    "tensor": (2, 1),
+    "stages": (1, 2),
+    "routed data": (1, 1),
+    "routed tensor": (2, 1),
+    "averaged data": (1, 1),
+}
 """Name of a run: its mesh, as (tensor, pipeline)."""
 FOUR = {"data, tensor": (2, 1), "data, stages": (1, 2), "tensor, stages": (2, 2)}
 BEGUN = {"stages to data": (1, 2), "data to alone": (1, 1), "tensor to stages": (2, 1)}
@@ -48,11 +55,12 @@ def launch(processes, *asked, restarts=0):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """The run alone is one process; the others are named after their layouts, "routed" is a model with experts. What
+    """The run alone is one process; the others are named after their layouts, after a model of OTHERS too. What
     goes from one layout to another stops after its first checkpoint and is finished there."""
     home = tmp_path_factory.mktemp("sharded")
     sharded.run(home / "alone", 0)
     sharded.run(home / "routed alone", 0)
+    sharded.run(home / "averaged alone", 0)
     sharded.run(home / "alone to data", 4)
     asked = [f"{home}/{name}:0:{tensor}:{pipeline}" for name, (tensor, pipeline) in TWO.items()]
     begun = [f"{home}/{name}:4:{tensor}:{pipeline}" for name, (tensor, pipeline) in BEGUN.items()]
@@ -104,7 +112,8 @@ def test_a_stage_waits_as_long_as_the_formula_says(home):
 
 
 def equal(home, name):
-    alone = "routed alone" if name.startswith("routed") else "alone"
+    first = name.split()[0]
+    alone = f"{first} alone" if first in sharded.OTHERS else "alone"
     (got, weights), (expected, whole) = outcome(home / name), outcome(home / alone)
     assert [row["step"] for row in got["curve"]] == list(range(6))
     for figure in ("loss", "gradient_norm"):

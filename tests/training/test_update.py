@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.training.small import VOCAB, Ragged, tiny, weights
+from tests.training.small import VOCAB, Ragged, same, tiny, weights
 from trivium.core.nouns import Loss
 from trivium.core.seeds import generator
 from trivium.objectives.causal import Causal
@@ -142,3 +142,22 @@ def test_a_loss_that_reaches_nothing_is_an_error():
     for objective in (Detached(), Elsewhere()):
         with pytest.raises(ValueError, match=f"the loss of {type(objective).__name__} reaches no trainable parameter"):
             train(tiny(), objective, Ragged(), TrainingSettings(steps=2))
+
+
+def test_an_objective_that_changes_is_asked_once_per_update_what_it_is_now():
+    asked = []
+
+    class Changing:
+        def at(self, progress):
+            asked.append(progress)
+            return Causal()
+
+        def __call__(self, model, batch, *, generator):
+            raise AssertionError("what it is now should have been called")
+
+    model, expected = tiny(), tiny()
+    settings = TrainingSettings(steps=4, micro_batch=3)
+    train(model, Changing(), Ragged(), settings)
+    train(expected, Causal(), Ragged(), settings)
+    assert asked == [0.0, 0.25, 0.5, 0.75]
+    assert same(weights(model), weights(expected))

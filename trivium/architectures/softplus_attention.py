@@ -102,6 +102,7 @@ class SoftplusMixer(SequenceMixer):
     """The token mixer: rotary, normalise, remember, attend."""
 
     remembers = "tokens"
+    bidirectional = True
 
     def __init__(self, recipe: SoftplusAttention) -> None:
         super().__init__()

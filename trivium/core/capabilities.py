@@ -7,7 +7,7 @@ from trivium.core.errors import NotOffered, UnknownName, did_you_mean
 
 OFFERS: dict[str, str] = {
     "causal": "the distribution of a token depends on earlier tokens only",
-    "bidirectional": "every position sees every other",
+    "bidirectional": "every position can see every other, under a 4-D mask where 'causal' is offered too",
     "state": "can go on from a state instead of the whole prefix",
     "truncate": "a state can be cut back to a shorter length",
     "gather": "chosen slots of a state can be kept and the rest dropped",

@@ -114,9 +114,10 @@ class LanguageModel(nn.Module, ABC):
         """One pass.
 
         ids (batch, time) int64, or embeds (batch, time, width). mask: (batch, time) bool, True where the new tokens
-        are real; or (batch, 1, time, state.slots + time) bool, True where a query may attend. positions (batch, time)
-        int64, by default counted from the mask and the state. segments (batch, time) int: documents that must not see
-        each other (training only, without a state). logits_to_keep: logits and hidden of the last n columns; 0 for all.
+        are real; or (batch, 1, time, state.slots + time) bool, True where a query may attend: to later columns too,
+        where 'bidirectional' is offered. positions (batch, time) int64, by default counted from the mask and the state.
+        segments (batch, time) int: documents that must not see each other (training only, without a state).
+        logits_to_keep: logits and hidden of the last n columns; 0 for all.
 
         Raises ValueError for empty input, ids outside the vocabulary, both or neither of ids and embeds, or a sequence
         beyond the positions the model has.
@@ -420,6 +421,15 @@ class Objective(Protocol):
     """model x batch -> loss."""
 
     def __call__(self, model: LanguageModel, batch: Batch, *, generator: torch.Generator) -> Loss: ...
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """An objective that changes in training."""
+
+    def at(self, progress: float) -> Objective:
+        """What it is once that share of the updates is done: 0 for the first, towards 1 for the last."""
+        ...
 
 
 class Architecture(Protocol):

@@ -16,7 +16,7 @@ architectures with one seed share the initial values of tensors that agree in na
 
 import math
 from abc import ABC, abstractmethod
-from collections import UserDict
+from collections import UserDict, UserList
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,9 +33,10 @@ from trivium.models.sites import Site, Sited
 from trivium.models.state import Buffers, KeyValueState, Stored, Stretch, capacity_for
 from trivium.nn.linear_attention import document_numbers
 
-Role = Literal["in", "out", "embed", "zero", "one", "own"]
+Role = Literal["in", "out", "embed", "zero", "one", "own", "drawn"]
 """What a parameter is for, hence how it starts: a matrix that reads a stream, the last matrix of a residual branch, an
-embedding, a bias, a gain, or a value that its module computes in ``initial(name)``."""
+embedding, a bias, a gain, a value that its module computes in ``initial(name)``, or one that it draws itself in
+``draw(name, generator)``."""
 
 Divided = Literal["columns", "rows"]
 """How a linear layer is divided over processes: by what comes out of it, or by what goes in."""
@@ -48,13 +49,15 @@ Memory = tuple[Tensor, ...]
 class Context:
     """The facts of one pass. Masks are described here, not built; a layer derives what it needs, once per pass.
 
-    ``positions`` (batch or 1, time). ``real`` (batch, time) bool: False for padding; None where all are real.
-    ``segments`` (batch, time): documents that must not see each other. ``attend`` (batch, 1, time, slots + time) bool:
-    the caller's own mask. ``slots`` earlier columns are in the state; ``seen`` (batch, slots) bool tells which are
-    visible, None if all. ``lexicon``: what embedding and head are given beside their input, if anything. ``rotary``:
-    the table a position slot published. ``aux``: losses of each token (batch, time) and statistics, which layers report
-    as "name.layer" and which are handed out with the output; what a loss weighs in training, LanguageModel.auxiliary
-    tells by its name.
+    ``positions`` (batch or 1, time): counted, or given where ``explicit``. ``real`` (batch, time) bool: False for
+    padding; None where all are real. ``segments`` (batch, time): documents that must not see each other. ``attend``
+    (batch, 1, time, slots + time) bool: the caller's own mask. ``slots`` earlier columns are in the state; ``seen``
+    (batch, slots) bool tells which are visible, None if all; ``past``: that part of the state, for layers that ask
+    where its tokens stand. ``lexicon``: what embedding and head are given beside their input, if anything. ``rotary``
+    and ``relative``: what a position slot published: a table by position, or vectors of relative positions and which of
+    them each pair has, (batch or 1, time, slots + time). ``streams``: the streams of the pass so far, where blocks look
+    back on them. ``aux``: losses of each token (batch, time) and statistics, which layers report as "name.layer" and
+    which are handed out with the output; what a loss weighs in training, LanguageModel.auxiliary tells by its name.
     """
 
     ids: Tensor | None
@@ -65,16 +68,31 @@ class Context:
     attend: Tensor | None = None
     slots: int = 0
     seen: Tensor | None = None
+    past: KeyValueState | None = None
+    explicit: bool = False
     lexicon: tuple[Tensor, ...] = ()
     layer: int = 0
     rotary: tuple[Tensor, Tensor] | None = None
-    aux: UserDict[str, Tensor] = field(default_factory=UserDict)  # no dict: FSDP would hand each block a copy
+    relative: tuple[Tensor, Tensor] | None = None
+    # No list and no dict: of these FSDP would hand each block a copy, and what it adds would be lost.
+    streams: UserList[Tensor] = field(default_factory=UserList)
+    aux: UserDict[str, Tensor] = field(default_factory=UserDict)
     _last_seen: dict[int, Tensor] = field(default_factory=dict)
 
     @cached_property
     def documents(self) -> Tensor | None:
         """(batch, time): number of the document within its row; None where each row is one."""
         return None if self.segments is None else document_numbers(self.segments, self.real)
+
+    @cached_property
+    def key_positions(self) -> Tensor:
+        """(batch or 1, slots + time): where each column stands, those of the state first."""
+        if self.past is None or self.slots == 0:
+            return self.positions
+        counted = self.past.visible is None and self.past.positions is None
+        before = self.past.at()[:1] if counted else self.past.at()  # counted rows are all alike
+        rows = max(len(before), len(self.positions))
+        return torch.cat((before.expand(rows, -1), self.positions.expand(rows, -1)), 1)
 
     @cached_property
     def attention_mask(self) -> Tensor | None:
@@ -161,6 +179,10 @@ class SequenceMixer(nn.Module, ABC):
 
     remembers: ClassVar[Literal["tokens", "summary"]]
     causal: ClassVar[bool] = True
+    bidirectional: ClassVar[bool] = False
+    """Whether, under a mask that lets it, every position sees every other."""
+    relative: ClassVar[bool] = False
+    """Whether it asks where the tokens of its memory stand, ``Context.key_positions``."""
 
     def forward(self, x: Tensor, ctx: Context, memory: Any = None) -> tuple[Tensor, Any]:
         """Whichever of the three forms fits: no memory, one token, or several."""
@@ -191,6 +213,10 @@ class SequenceMixer(nn.Module, ABC):
     @abstractmethod
     def flops(self, length: int) -> int:
         """Operations of the parallel form on one row of so many tokens, in the convention of ``core.meter``."""
+
+    def shared_flops(self) -> int:
+        """Operations on top of a pass of any number of rows."""
+        return 0
 
     def tensor_plan(self) -> Mapping[str, Divided]:
         """Linear layers that several processes may hold in parts: by "columns" (of outputs) on the way in, by "rows"
@@ -261,7 +287,11 @@ class PreNorm(Residual):
 
 
 class Block(nn.Module):
-    """One layer: a sequence mixer and a channel mixer, each with its norm, that join the residual stream."""
+    """One layer: a sequence mixer and a channel mixer, each with its norm, that join the residual stream.
+
+    ``averages``: what makes the stream after each of the two, given it and the context, of all streams of the pass so
+    far, ``Context.streams``; it adds the one it is given.
+    """
 
     def __init__(
         self,
@@ -271,6 +301,7 @@ class Block(nn.Module):
         channel: ChannelMixer,
         mixer_residual: Residual | None = None,
         channel_residual: Residual | None = None,
+        averages: tuple[nn.Module, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.mixer_norm = mixer_norm
@@ -280,6 +311,7 @@ class Block(nn.Module):
         self.channel = channel
         self.mixer_residual = PreNorm() if mixer_residual is None else mixer_residual
         self.channel_residual = PreNorm() if channel_residual is None else channel_residual
+        self.averages = None if averages is None else nn.ModuleList(averages)
 
     def forward(self, stream: Tensor, ctx: Context, memory: Any = None) -> tuple[Tensor, Any]:
         def mix(x: Tensor) -> Tensor:
@@ -287,8 +319,12 @@ class Block(nn.Module):
             y, memory = self.mixer(x, ctx, memory)
             return y
 
-        stream = self.mid(self.mixer_residual(stream, self.mixer_norm, mix))
-        return self.channel_residual(stream, self.channel_norm, lambda x: self.channel(x, ctx)), memory
+        if self.averages is not None and not ctx.streams:
+            ctx.streams.append(stream)  # the first one of a pass, which no average has seen
+        stream = self.mixer_residual(stream, self.mixer_norm, mix)
+        stream = self.mid(stream if self.averages is None else self.averages[0](stream, ctx))
+        stream = self.channel_residual(stream, self.channel_norm, lambda x: self.channel(x, ctx))
+        return stream if self.averages is None else self.averages[1](stream, ctx), memory
 
     def flops(self, length: int) -> int:
         """Operations on one row of so many tokens."""
@@ -403,7 +439,11 @@ class Skeleton(Sited, LanguageModel):
         return [block.mixer for block in self.blocks]  # type: ignore[union-attr]
 
     def _offers(self) -> frozenset[str]:
-        offers = {"gradient", "embeds", "layers", "sites"}
+        offers = {"gradient", "embeds", "sites"}
+        if all(block.averages is None for block in self.blocks):
+            offers.add("layers")  # else a layer reads streams from further below
+        if all(mixer.bidirectional for mixer in self._mixers):
+            offers.add("bidirectional")
         if all(block.mixer.causal and block.channel.causal for block in self.blocks):  # type: ignore[union-attr]
             offers |= {"causal", "state"}
             if all(mixer.remembers == "tokens" for mixer in self._mixers):
@@ -483,6 +523,8 @@ class Skeleton(Sited, LanguageModel):
     def layers(
         self, start: int, stop: int, hidden: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
+        if "layers" not in self.offers:
+            raise NotOffered("a layer of this model reads all streams below it, so no range of layers runs by itself")
         if not 0 <= start <= stop <= self.depth:
             raise ValueError(f"layers {start} to {stop} do not all lie in this model of {self.depth}")
         ctx = self._context(None, hidden, mask, positions, None, None)
@@ -529,7 +571,7 @@ class Skeleton(Sited, LanguageModel):
             return stream, KeyValueState(part.buffers, batch, whole.slots, whole.visible, whole.positions)
         real = ctx.real if kept is None else kept
         seen = None if ctx.seen is None and real is None else seen_after(ctx.seen, real, part.slots, time)
-        after = KeyValueState(part.buffers, batch, part.slots + time, seen)
+        after = KeyValueState(part.buffers, batch, part.slots + time, seen, self._places(ctx, batch))
         return stream, after if kept is None else after.cut(after.seen())
 
     def read_out(self, hidden: Tensor) -> Tensor:
@@ -540,10 +582,11 @@ class Skeleton(Sited, LanguageModel):
         number = torch.int64.itemsize if isinstance(self.embedding, Lexicons) else 0
         return number + sum(mixer.state_bytes(length, self.dtype) for mixer in self._mixers)
 
-    def flops(self, length: int) -> int:
-        """Declared operations of a forward pass over one row of so many tokens."""
+    def flops(self, length: int, rows: int = 1) -> int:
+        """Declared operations of a forward pass over so many rows of so many tokens."""
         blocks: int = sum(block.flops(length) for block in self.blocks)  # type: ignore[operator, misc]
-        return blocks + 2 * length * self.width * self.vocab_size
+        ends = linear_flops(self.norm, length) + 2 * length * self.width * self.vocab_size
+        return rows * (blocks + ends) + sum(mixer.shared_flops() for mixer in self._mixers)
 
     def site_table(self) -> dict[str, Site]:
         table = {"embed": Site(self.embedding)}
@@ -592,7 +635,9 @@ class Skeleton(Sited, LanguageModel):
             )
         keys = keys_of(state)
         seen = None if keys is None else keys.visible
-        ctx = Context(ids, given.new_empty(0), time, real, segments, attend, slots, seen, self._lexicon(batch, state))
+        ctx = Context(ids, given.new_empty(0), time, real, segments, attend, slots, seen, keys)
+        ctx.lexicon = self._lexicon(batch, state)
+        ctx.explicit = positions is not None
         ctx.positions = self._positions(ctx, given.device, state) if positions is None else positions
         if ctx.positions.shape not in ((batch, time), (1, time)):
             raise ValueError(f"positions must be ({batch}, {time}), got {tuple(ctx.positions.shape)}")
@@ -636,6 +681,12 @@ class Skeleton(Sited, LanguageModel):
             for layer, (mixer, summary) in enumerate(zip(self._mixers, summaries, strict=True))
         ]
 
+    def _places(self, ctx: Context, batch: int) -> Tensor | None:
+        """(batch, slots + time): where the columns of the state stand, if that is not just their count and matters."""
+        placed = ctx.past is not None and ctx.past.positions is not None
+        asked = ctx.explicit and any(mixer.relative for mixer in self._mixers)
+        return ctx.key_positions.expand(batch, -1) if placed or asked else None
+
     def _state(self, ctx: Context, hidden: Tensor, memories: list[Any], state: State | None) -> State:
         """What the layers remember now, as a value."""
         batch, slots = hidden.shape[0], ctx.slots + ctx.time
@@ -644,10 +695,7 @@ class Skeleton(Sited, LanguageModel):
         if buffers is not None:
             plain = ctx.seen is None and ctx.real is None
             seen = None if plain else seen_after(ctx.seen, ctx.real, ctx.slots, ctx.time)
-            at, held = None, keys_of(state)
-            if held is not None and held.positions is not None:
-                at = torch.cat((held.positions, ctx.positions.expand(batch, -1)), 1)
-            keys = KeyValueState(buffers, batch, slots, seen, at)
+            keys = KeyValueState(buffers, batch, slots, seen, self._places(ctx, batch))
             if all(isinstance(memory, TokenMemory) for memory in memories):
                 return keys
         before = torch.zeros(batch, dtype=torch.int64) if state is None else state.lengths
@@ -692,6 +740,8 @@ def initialise(model: Skeleton, seed: int, keep: Callable[[nn.Parameter], bool] 
                 parameter.fill_(0.0 if role == "zero" else 1.0)
             elif role == "own":
                 parameter.copy_(module.initial(name))  # type: ignore[operator]
+            elif role == "drawn":
+                parameter.copy_(module.draw(name, seeds.generator(seed, "init", path)))  # type: ignore[operator]
             else:
                 raise TypeError(
                     f"{path} has no role; its module must name one of {', '.join(get_args(Role))} in `roles`"

@@ -42,8 +42,8 @@ class TokenEmbedding(nn.Embedding):
 class Head(Linear):
     """Hidden vectors to logits. Given the embedding it reads that table and has none of its own ("tied")."""
 
-    def __init__(self, width: int, vocab_size: int, tied: TokenEmbedding | None = None) -> None:
-        super().__init__(width, vocab_size, role="embed")
+    def __init__(self, width: int, vocab_size: int, tied: TokenEmbedding | None = None, *, bias: bool = False) -> None:
+        super().__init__(width, vocab_size, bias=bias, role="embed")
         if tied is not None:
             self.weight = tied.weight
 
@@ -111,6 +111,7 @@ class Attention(SequenceMixer):
     where that is given."""
 
     remembers = "tokens"
+    bidirectional = True
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """The last matrix of a model, for methods that read hidden states off before or beside it, or compare its rows."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,10 +11,9 @@ from trivium.models._int8 import Int8Linear
 from trivium.models.huggingface import HuggingFaceModel
 
 
-def head_of(model: nn.Module) -> nn.Module | None:
-    """The module that turns hidden states into logits; None where a model names none."""
-    head = model.parts.head if isinstance(model, HuggingFaceModel) else getattr(model, "head", None)
-    return head if isinstance(head, nn.Module) else None
+def head_of(model: nn.Module) -> Any:
+    """What turns hidden states into logits, as a rule a module; None where a model names none."""
+    return model.parts.head if isinstance(model, HuggingFaceModel) else getattr(model, "head", None)
 
 
 def unembedding(model: LanguageModel, what: str) -> tuple[Tensor, Tensor | None]:

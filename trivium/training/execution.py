@@ -27,6 +27,8 @@ def executed(model: nn.Module, settings: TrainingSettings) -> Iterator[None]:
     if not found:
         asked = "recompute" if settings.recompute else "compile"
         raise ValueError(f"{type(model).__name__} has no list of blocks as long as it is deep; leave out {asked}")
+    if settings.recompute and any(getattr(block, "averages", None) is not None for block in found):
+        raise ValueError("blocks of this model look back on the streams of others, so leave out recompute")
     for block in found:
         plain: Callable[..., Any] = block.forward
         forward = _compiled(plain) if settings.compile else plain

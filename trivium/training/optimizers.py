@@ -65,7 +65,7 @@ def _for_muon(model: nn.Module, matrices: Parameters) -> tuple[Parameters, Param
     if not hasattr(torch.optim, "Muon"):
         raise ValueError(f"optimizer 'muon' came with torch 2.9, this is {torch.__version__}; update it or use 'adamw'")
     head = head_of(model)
-    last = {id(parameter) for parameter in head.parameters()} if head is not None else set()
+    last = {id(parameter) for parameter in head.parameters()} if isinstance(head, nn.Module) else set()
     taken = [parameter for parameter in matrices if parameter.ndim == 2 and id(parameter) not in last]
     if not taken:
         raise ValueError("optimizer 'muon' finds no trainable matrix between embedding and head; use 'adamw'")

@@ -128,6 +128,9 @@ def _leave() -> None:
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
     """The blocks of a model: members of its module lists that are as long as the model is deep."""
+    if isinstance(model, Skeleton):  # inside whose blocks there may be lists of the same length
+        yield from model.blocks
+        return
     depth = getattr(model, "depth", None)
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:

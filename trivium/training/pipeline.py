@@ -64,6 +64,11 @@ class Pipeline:
             raise ValueError(
                 f"{type(model).__name__} cannot be cut into stages, as native models can; set mesh.pipeline to 1"
             )
+        if "layers" not in model.offers:
+            raise ValueError(
+                "a layer of this model reads streams from further below than the one before it, which no stage is "
+                "given; set mesh.pipeline to 1"
+            )
         table = getattr(model.head, "weight", None)
         if table is None or any(table is own for own in model.embedding.parameters()):
             raise ValueError(

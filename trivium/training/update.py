@@ -5,7 +5,7 @@ from torch import Tensor
 
 from trivium.core import meter
 from trivium.core.nouns import Batch, Loss
-from trivium.core.protocols import LanguageModel, Objective
+from trivium.core.protocols import LanguageModel, Objective, Scheduled
 from trivium.core.seeds import derive, generator
 from trivium.training.auxiliary import asked_for
 from trivium.training.optimizers import optimizers
@@ -40,7 +40,7 @@ class Updater:
         """Loss, gradient norm before clipping, and count, over all processes: (3,). Nothing here waits for a device."""
         settings, world = self.settings, self.world
         torch.manual_seed(derive(settings.seed, "step", step, world.place("dp")))
-        total, count = world.sum(self._backward(step, batch))
+        total, count = world.sum(self._backward(step, steps, batch))
         meter.spend(tokens=tokens)
 
         found = [parameter.grad for parameter in self.trained if parameter.grad is not None]
@@ -60,27 +60,28 @@ class Updater:
             optimizer.zero_grad(set_to_none=True)
         return torch.stack([total / count, norm.double(), count])
 
-    def _backward(self, step: int, batch: Batch) -> Tensor:
+    def _backward(self, step: int, steps: int, batch: Batch) -> Tensor:
         """Add up gradients of the total, not yet divided by the count; (2,): total and count of this process."""
         settings = self.settings
+        objective = self.objective.at(step / steps) if isinstance(self.objective, Scheduled) else self.objective
         if self.pipeline is not None:
             with meter.measured((self.run, *_shape(batch))), self._cast(batch):
                 return self.pipeline.backward(
-                    batch, settings.micro_batch, lambda model, micro, number: self._loss(model, micro, step, number)
+                    batch, settings.micro_batch, lambda *given: self._loss(objective, *given, step)
                 )
         sums = torch.zeros(2, dtype=torch.float64, device=batch.ids.device)
         for number, micro in enumerate(batch.split(settings.micro_batch or len(batch))):
             with meter.measured((self.run, *_shape(micro)), backwards=1, evaluations=len(micro)):
                 with self._cast(batch):
-                    loss = self._loss(self.model, micro, step, number)
+                    loss = self._loss(objective, self.model, micro, number, step)
                 loss.total.backward()
             sums += torch.stack([loss.total.detach().double(), loss.count.to(sums.device).double()])
         return sums
 
-    def _loss(self, model: LanguageModel, micro: Batch, step: int, number: int) -> Loss:
+    def _loss(self, objective: Objective, model: LanguageModel, micro: Batch, number: int, step: int) -> Loss:
         draws = generator(self.settings.seed, "objective", step, number, self.world.place("dp"))
         with asked_for(model) as added:
-            loss = added(self.objective(model, micro, generator=draws))
+            loss = added(objective(model, micro, generator=draws))
         if not loss.total.requires_grad:
             raise self._reaches_nothing()
         return loss
