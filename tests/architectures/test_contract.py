@@ -140,7 +140,7 @@ def test_packed_documents_give_what_each_gives_alone(model, padded):
 
 
 def given(model, tokens):
-    """What a span of tokens is fed as, and what gradients are asked for: the embeddings, or, of a model that takes none,
+    """What a span of tokens is fed as, and what gradients are asked for: embeddings, or, of a model that takes none,
     the parameters."""
     if "embeds" not in model.offers:
         return lambda span: {"ids": tokens[:, span]}, tuple(model.parameters())

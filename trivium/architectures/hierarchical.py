@@ -2,12 +2,12 @@
 
 Source
     Neitemeier, Deiseroth, Eichenberg and Balles 2025, "Hierarchical Autoregressive Transformers: Combining Byte- and
-    Word-Level Processing for Robust, Adaptable Language Models", ICLR 2025, arXiv:2501.10322. From the equations; depths
-    and widths are our choice.
+    Word-Level Processing for Robust, Adaptable Language Models", ICLR 2025, arXiv:2501.10322. Written from the
+    equations; depths and widths are our choice.
 Equation
-    e_i = W_in Enc([w], c_{i,1}, ..., c_{i,n})_[w]            both directions, inside the word
+    e_i = W_in Enc([w], c_{i,1}, ..., c_{i,n})_[w]            both directions, in the word
     p_0, p_1, ... = Backbone(e_0, e_1, ...)                   causal, over words; e_0 is learned
-    p(c_{i+1,j} | c_{i+1,<j}, p_i) = softmax(W_U Dec(W_out p_i, c_{i+1,1}, ..., c_{i+1,j-1}))     causal, inside the word
+    p(c_{i+1,j} | c_{i+1,<j}, p_i) = softmax(W_U Dec(W_out p_i, c_{i+1,1}, ..., c_{i+1,j-1}))       causal, in the word
     p(text) = product over words i and their bytes j
     All three are pre-norm blocks of rotary attention and SwiGLU; encoder and decoder share the table of bytes alone.
 Shapes

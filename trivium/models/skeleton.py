@@ -109,7 +109,9 @@ def checked(
         raise ValueError(f"the state has {state.batch} rows, the input {batch}; select the rows of the state first")
     if segments is not None:
         if state is not None:
-            raise ValueError("segments are for whole rows of packed documents; leave them out when going on from a state")
+            raise ValueError(
+                "segments are for whole rows of packed documents; leave them out when going on from a state"
+            )
         if segments.shape != (batch, time):
             raise ValueError(f"segments must be ({batch}, {time}), got {tuple(segments.shape)}")
         segments = None if (segments == segments[:, :1]).all() else segments
