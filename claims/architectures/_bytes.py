@@ -15,9 +15,8 @@ from trivium.core.method import find
 from trivium.core.protocols import LanguageModel, Tokenizer
 from trivium.core.seeds import generator
 from trivium.data.batches import Batches
-from trivium.data.corpus import Corpus
+from trivium.data.named import named
 from trivium.data.packing import tokenised
-from trivium.data.stories import stories
 from trivium.models.likelihood import bits_per_byte
 from trivium.tokenization.byte import ByteTokenizer
 from trivium.tokenization.huggingface import HuggingFaceTokenizer
@@ -27,14 +26,9 @@ from trivium.training.settings import TrainingSettings
 BYTES = ByteTokenizer()
 
 
-@lru_cache(maxsize=1)
-def corpus() -> Corpus:
-    return stories(3000, seed=0)
-
-
 @lru_cache(maxsize=2)
-def subwords(size: int) -> HuggingFaceTokenizer:
-    """A byte-level BPE vocabulary of so many ids, merged on the training stories. It opens a text as the bytes do."""
+def subwords(size: int, corpus: str = "stories") -> HuggingFaceTokenizer:
+    """A byte-level BPE vocabulary of so many ids, merged on what is trained on. It opens a text as the bytes do."""
     inner = Inner(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -44,7 +38,7 @@ def subwords(size: int) -> HuggingFaceTokenizer:
         special_tokens=["<|bos|>", "<|eos|>"],
         show_progress=False,
     )
-    inner.train_from_iterator(corpus()["train"], trainer)
+    inner.train_from_iterator(named(corpus)["train"], trainer)
     made = HuggingFaceTokenizer(
         PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<|bos|>", eos_token="<|eos|>")
     )
@@ -54,14 +48,24 @@ def subwords(size: int) -> HuggingFaceTokenizer:
 
 
 @lru_cache(maxsize=2)
-def _ids(tokenizer: Tokenizer) -> list[list[int]]:
-    return tokenised(corpus()["train"], tokenizer)
+def _ids(tokenizer: Tokenizer, corpus: str) -> list[list[int]]:
+    return tokenised(named(corpus)["train"], tokenizer)
 
 
-def trained(recipe: Any, tokenizer: Tokenizer, *, seed: int, length: int, rows: int, flops: float, rate: float) -> Any:
+def trained(
+    recipe: Any,
+    tokenizer: Tokenizer,
+    *,
+    seed: int,
+    length: int,
+    rows: int,
+    flops: float,
+    rate: float,
+    corpus: str = "stories",
+) -> Any:
     """A fresh model after as many updates as the operations pay for, on rows of ``length`` tokens."""
     model = recipe.build(tokenizer.vocab_size, seed=seed)
-    batches = Batches(_ids(tokenizer), length=length, batch_size=rows, seed=seed)
+    batches = Batches(_ids(tokenizer, corpus), length=length, batch_size=rows, seed=seed)
     settings = TrainingSettings(learning_rate=rate, seed=seed)
     train(model, find("objectives", "causal")(), batches, settings, budget=Budget("flops", flops))
     return model.eval()
@@ -72,7 +76,7 @@ def stretches(size: int, count: int, slips: float = 0.0) -> list[str]:
     word a share of ``slips`` has changed places."""
     draw = generator(0, "slips", size)
     found: list[str] = []
-    for document in corpus()["test"]:
+    for document in named("stories")["test"]:
         for start in range(0, len(document) - size, size):
             if len(found) == count:
                 return found
