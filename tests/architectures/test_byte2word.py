@@ -163,7 +163,8 @@ def test_with_a_row_for_every_piece_it_is_a_subword_encoder():
     expected = model.head(model.norm(model.speller(torch.cat((model.words_norm(h), slot), -1))))
     torch.testing.assert_close(model(TEXT).logits, expected, **EXACT)
     chosen = torch.zeros_like(TEXT, dtype=torch.bool)
-    chosen[0, 2:4] = True
+    chosen[0, 3] = True  # a word is hidden whole here, too, but each piece keeps its place
+    assert torch.equal(model.words_of(TEXT), lively().words_of(TEXT))
     assert model.hide(TEXT, chosen)[0, 1:5].tolist() == [1, model.hidden_id, model.hidden_id, TEXT[0, 4]]
 
 

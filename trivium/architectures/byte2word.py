@@ -273,9 +273,14 @@ class MaskedWords(Native):
 
     def spell(
         self, ids: Tensor, chosen: Tensor, *, mask: Tensor |def hide(
-        self, ids: Tensor, chosen: Tensor, *, mask: Tensor | None = None, segments: Tensor | None = None
+        self, ids: Tensor, chosen: Tensor, *, mask: Tensor | None =    def _units(
+        self, ids: Tensor, mask: Tensor | None, segments: Tensor | None, *, whole: bool = False
+    ) -> tuple[Units, Tensor]:
+        """The words of a pass, and which ids are real. Without pooling each piece counts as a word, unless ``whole``."""| None = None
     ) -> Tensor:| None = None
-    ) -> Tensor:| None = None, segments: Tensor | None = None) -> Tensor:
+    ) -> Tensor:|    def hide(
+        self, ids: Tensor, chosen: Tensor, *, mask: Tensor | None = None, segments: Tensor | None = None
+    ) -> Tensor:| None = None) -> Tensor:
         """(words, limit, vocab): logits of every slot of the words whose first piece is chosen, (batch, time) bool."""
         units, given = self._units(ids, mask, segments)
         h = self._think(self._read(ids[given], units), units)
@@ -285,14 +290,14 @@ class MaskedWords(Native):
 
     def words_of(self, ids: Tensor, *, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
         """(batch, time): the number of each piece's word within its row; -1 for padding."""
-        units, _ = self._units(ids, mask, segments)
+        units, _ = self._units(ids, mask, segments, whole=True)
         found = torch.full_like(ids, -1)
         found[units.row, units.column] = units.unit - starts_of(units.counts)[units.row]
         return found
 
     def hide(self, ids: Tensor, chosen: Tensor, *, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
         """The ids with the words hidden that have a chosen piece, (batch, time) bool: whole words always."""
-        units, given = self._units(ids, mask, segments)
+        units, given = self._units(ids, mask, segments, whole=True)
         hidden = torch.zeros(units.total, dtype=torch.bool, device=ids.device)
         hidden[units.unit[chosen[given]]] = True
         inside = hidden[units.unit]
@@ -316,7 +321,7 @@ class MaskedWords(Native):
         fresh = self.begins[flat]
         fresh[1:] |= (row[1:] != row[:-1]) | (document[1:] != document[:-1])
         place, _ = words(self.alone[flat], fresh, self.recipe.limit)
-        if self.pooling is None:
+        if self.pooling is None and not whole:
             place = torch.zeros_like(place)
         begins = place == 0
         unit = begins.cumsum(0) - 1
@@ -374,7 +379,8 @@ class MaskedWords(Native):
             mixer: Any = block.mixer
             ahead = 4 * mixer.heads * mixer.head_width * (most * (most - 1) // 2)  # beyond what a causal pass costs
             blocks += mixer.flops(most) + ahead + block.channel.flops(most)  # type: ignore[union-attr, operator]
-        return total + len(ids) * blocks + linear_flops(self.speller, ids.numel()) + linear_flops(self.head, ids.numel())
+        slots = linear_flops(self.speller, ids.numel()) + linear_flops(self.head, ids.numel())
+        return total + len(ids) * blocks + slots
 
     def site_table(self) -> Mapping[str, Site]:
         table = {"embed": Site(self.embedding)}
