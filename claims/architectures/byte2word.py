@@ -57,8 +57,6 @@ class HiddenWords:
         chances = torch.rand(len(words), int(words.max()) + 1, generator=generator)
         chances[0, 0] *= float((chances.gather(1, words) < self.share).any())  # one word is hidden at least
         chosen = chances.gather(1, words) < self.share
-|= not chosen.any()
-        chosen = chances.gather(1, words) < self.share if chosen.sum() > 1 else words == words[:, :1]
         hidden = model.hide(batch.ids, chosen, segments=batch.segments)
         logits, targets = predicted(model, hidden, batch.ids, chosen, batch.segments)
         total = F.cross_entropy(logits.float(), targets, reduction="sum", ignore_index=IGNORED)

@@ -57,9 +57,7 @@ def run(bar: Bar) -> ClaimResult:
         for name, recipe in ARMS.items():
             bar.note(f"{name}, seed {seed}")
             reads, length = (pieces, round(LENGTH / share)) if name == "subwords" else (BYTES, LENGTH)
-            model = trained(
-                recipe, reads, seed=seed, length=length, rows=ROWS, flops=FLOPS, rate=RATE, corpus=CORPUS
-            )
+            model = trained(recipe, reads, seed=seed, length=length, rows=ROWS, flops=FLOPS, rate=RATE, corpus=CORPUS)
             hits = [got == answer for got, answer in zip(spelt(model, reads, contexts), answers, strict=True)]
             right[name]["all"].append(statistics.mean(hits))
             right[name]["rare"].append(statistics.mean(hit for hit, seldom in zip(hits, rare, strict=True) if seldom))
@@ -80,16 +78,13 @@ def run(bar: Bar) -> ClaimResult:
         verdict,
         {
             "share_of_words_right": right,
-            "four_vectors_over": {
-                base: {"verdict": part.verdict, **part.figures} for base, part in parts.items()
-            },
+            "four_vectors_over": {base: {"verdict": part.verdict, **part.figures} for base, part in parts.items()},
             "rare_words_over": {base: dict(over(base, "rare").figures) for base in parts},
             "words_asked_for": {"all": len(answers), "rare": sum(rare)},
             "bytes_per_subword": share,
             "parameters": {
                 name: sum(
-                    p.numel()
-                    for p in recipe.build((pieces if name == "subwords" else BYTES).vocab_size).parameters()
+                    p.numel() for p in recipe.build((pieces if name == "subwords" else BYTES).vocab_size).parameters()
                 )
                 for name, recipe in ARMS.items()
             },
@@ -145,10 +140,10 @@ claim = Claim(
         "factor of 30 on rare words."
     ),
     rule=(
-        "Share of 800 held-out words that are spelt right greedily after up to 64 words of context: two paired differences "
-        "over 3 seeds, four vectors minus bytes and minus subwords, each with a 95 % t-interval above 0. Both: "
-        "supported; any interval below 0: contradicted; otherwise not visible. One vector, and words seen fewer than 5 "
-        "times, are shown and do not decide."
+        "Share of 800 held-out words that are spelt right greedily after up to 64 words of context: two paired "
+        "differences over 3 seeds, four vectors minus bytes and minus subwords, each with a 95 % t-interval above 0. "
+        "Both: supported; any interval below 0: contradicted; otherwise not visible. One vector, and words seen fewer "
+        "than 5 times, are shown and do not decide."
     ),
     run=run,
 )

@@ -33,9 +33,7 @@ def test_the_fast_path_equals_the_loop(limit):
     for seed in range(4):
         draw = torch.Generator().manual_seed(seed)
         ending, fresh = (torch.rand(200, generator=draw) < rate for rate in (0.2, 0.05))
-        for got, expected in zip(
-            words(ending, fresh, limit), words_reference(ending, fresh, limit), strict=True
-        ):
+        for got, expected in zip(words(ending, fresh, limit), words_reference(ending, fresh, limit), strict=True):
             assert torch.equal(got, expected)
 
 

@@ -135,9 +135,7 @@ class WordState(State):
     def select(self, rows: Tensor) -> "WordState":
         check_rows(rows, self.batch)
         at = rows.to(self.ahead.device)
-        return WordState(
-            self.words.select(rows), self.ahead[at], self.open[at], self._lengths[rows.cpu()], self._slots
-        )
+        return WordState(self.words.select(rows), self.ahead[at], self.open[at], self._lengths[rows.cpu()], self._slots)
 
 
 @dataclass
@@ -373,9 +371,7 @@ class WordModel(Native):
         """What the decoder makes of every slot (positions, width), and for each byte the position that predicts the
         next one."""
         inside = ~layout.ended  # the last byte of a word is read by the encoder alone
-        x, lengths, starts = woven(
-            self.from_words(ahead), flat[inside], layout.slot[inside], layout.place[inside]
-        )
+        x, lengths, starts = woven(self.from_words(ahead), flat[inside], layout.slot[inside], layout.place[inside])
         wide = ahead.shape[1]
         own = starts[layout.slot] + wide + layout.place
         following = starts[(layout.slot + 1).clamp(max=layout.slots - 1)] + wide - 1

@@ -272,15 +272,8 @@ class MaskedWords(Native):
         return LMOutput(self.head(spread), spread)
 
     def spell(
-        self, ids: Tensor, chosen: Tensor, *, mask: Tensor |def hide(
-        self, ids: Tensor, chosen: Tensor, *, mask: Tensor | None =    def _units(
-        self, ids: Tensor, mask: Tensor | None, segments: Tensor | None, *, whole: bool = False
-    ) -> tuple[Units, Tensor]:
-        """The words of a pass, and which ids are real. Without pooling each piece counts as a word, unless ``whole``."""| None = None
-    ) -> Tensor:| None = None
-    ) -> Tensor:|    def hide(
         self, ids: Tensor, chosen: Tensor, *, mask: Tensor | None = None, segments: Tensor | None = None
-    ) -> Tensor:| None = None) -> Tensor:
+    ) -> Tensor:
         """(words, limit, vocab): logits of every slot of the words whose first piece is chosen, (batch, time) bool."""
         units, given = self._units(ids, mask, segments)
         h = self._think(self._read(ids[given], units), units)
@@ -295,7 +288,9 @@ class MaskedWords(Native):
         found[units.row, units.column] = units.unit - starts_of(units.counts)[units.row]
         return found
 
-    def hide(self, ids: Tensor, chosen: Tensor, *, mask: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
+    def hide(
+        self, ids: Tensor, chosen: Tensor, *, mask: Tensor | None = None, segments: Tensor | None = None
+    ) -> Tensor:
         """The ids with the words hidden that have a chosen piece, (batch, time) bool: whole words always."""
         units, given = self._units(ids, mask, segments, whole=True)
         hidden = torch.zeros(units.total, dtype=torch.bool, device=ids.device)
@@ -308,8 +303,10 @@ class MaskedWords(Native):
         made[units.row[inside], units.column[inside]] = symbol[inside]
         return made
 
-    def _units(self, ids: Tensor, mask: Tensor | None, segments: Tensor | None) -> tuple[Units, Tensor]:
-        """The words of a pass, and which ids are real."""
+    def _units(
+        self, ids: Tensor, mask: Tensor | None, segments: Tensor | None, *, whole: bool = False
+    ) -> tuple[Units, Tensor]:
+        """The words of a pass, and which ids are real. Without pooling a piece counts as a word, unless ``whole``."""
         batch, time = ids.shape
         real, attend, segments = checked(batch, time, mask, segments, None)
         if attend is not None:
