@@ -90,6 +90,8 @@ class LanguageModel(nn.Module, ABC):
     offers: frozenset[str]
     max_positions: int | None = None
     """Longest sequence that positions allow; None where there is no such limit."""
+    cost_by_shape: bool = True
+    """Whether shapes alone decide what a pass costs; where it matters what the tokens are, each pass is counted."""
     skipped: frozenset[int] = frozenset()
     """Layers that are passed over just now; see ``skipping``."""
     auxiliary: Mapping[str, float] = MappingProxyType({})
@@ -137,7 +139,8 @@ class LanguageModel(nn.Module, ABC):
         batch, time = given.shape[:2]
         shapes = (batch, time, slots > 0, mask is None or mask.ndim, segments is None, logits_to_keep)
         key = (self.serial, *shapes, torch.is_grad_enabled(), keep_state, self.skipped)
-        with meter.measured(key, length=slots, calls=1, evaluations=batch, positions=batch * time):
+        known = key if self.cost_by_shape else None
+        with meter.measured(known, length=slots, calls=1, evaluations=batch, positions=batch * time):
             return self.run(
                 ids,
                 embeds=embeds,

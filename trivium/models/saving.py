@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from trivium.core import files
 from trivium.core.errors import BrokenModel, TriviumError, did_you_mean
 from trivium.core.method import card_of, find, settings, split
-from trivium.models.skeleton import Skeleton
+from trivium.models.skeleton import Native
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -23,7 +23,7 @@ PREFIX = "model."
 """What stands before every tensor's name in a folder that ``save_pretrained`` of transformers wrote."""
 
 
-def configuration(model: Skeleton) -> dict[str, Any]:
+def configuration(model: Native) -> dict[str, Any]:
     """What ``config.json`` says of a model: enough to build it again, and what transformers looks for."""
     card = card_of(model.recipe)
     if card.kind != "architectures":
@@ -44,7 +44,7 @@ def configuration(model: Skeleton) -> dict[str, Any]:
     }
 
 
-def save(model: Skeleton, folder: str | Path, tokenizer: Any = None) -> None:
+def save(model: Native, folder: str | Path, tokenizer: Any = None) -> None:
     """Write a model, each file whole or not at all. Tensors that are shared are written once."""
     folder = Path(folder)
     config = configuration(model)
@@ -57,7 +57,7 @@ def save(model: Skeleton, folder: str | Path, tokenizer: Any = None) -> None:
     files.write(folder / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
-def restore(folder: str | Path) -> Skeleton:
+def restore(folder: str | Path) -> Native:
     """Read a model. Raises BrokenModel, naming the file and the tensor or field, for whatever does not fit together."""
     folder = Path(folder)
     config = _read_config(folder / CONFIG)
@@ -69,7 +69,7 @@ def restore(folder: str | Path) -> Skeleton:
     return model.eval()
 
 
-def build(recipe: Any, vocab_size: Any, where: str, seed: int = 0) -> Skeleton:
+def build(recipe: Any, vocab_size: Any, where: str, seed: int = 0) -> Native:
     """A fresh model from a recipe as it is written down. ``where`` it was written is said in errors."""
     if not isinstance(recipe, dict) or "method" not in recipe:
         raise BrokenModel(
@@ -108,7 +108,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _fill(model: Skeleton, path: Path) -> None:
+def _fill(model: Native, path: Path) -> None:
     """Copy every tensor of a file into the model, once all names and shapes are known to agree."""
     wanted = dict(model.named_parameters())
     shared = {name for name, _ in model.named_parameters(remove_duplicate=False)} - wanted.keys()

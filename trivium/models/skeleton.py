@@ -142,6 +142,37 @@ def seen_after(seen: Tensor | None, real: Tensor | None, slots: int, time: int) 
     return torch.cat((past, new), 1)
 
 
+def checked(
+    batch: int, time: int, mask: Tensor | None, segments: Tensor | None, state: State | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """What a pass was told, simplified: (batch, time) real tokens, a 4-D mask, (batch, time) segments; each None where
+    it hides or parts nothing. Raises ValueError and TypeError for what does not fit together."""
+    slots = 0 if state is None else state.slots
+    if state is not None and state.batch != batch:
+        raise ValueError(f"the state has {state.batch} rows, the input {batch}; select the rows of the state first")
+    if segments is not None:
+        if state is not None:
+            raise ValueError(
+                "segments are for whole rows of packed documents; leave them out when going on from a state"
+            )
+        if segments.shape != (batch, time):
+            raise ValueError(f"segments must be ({batch}, {time}), got {tuple(segments.shape)}")
+        segments = None if (segments == segments[:, :1]).all() else segments
+    real = attend = None
+    if mask is not None:
+        if mask.dtype != torch.bool:
+            raise TypeError(f"a mask is bool, True where a token is real or may be attended to; got {mask.dtype}")
+        if mask.shape == (batch, time):
+            real = None if mask.all() else mask
+        elif mask.shape == (batch, 1, time, slots + time):
+            attend = mask
+        else:
+            raise ValueError(
+                f"a mask must be ({batch}, {time}) or ({batch}, 1, {time}, {slots + time}), got {tuple(mask.shape)}"
+            )
+    return real, attend, segments
+
+
 class TokenMemory:
     """One layer's keys and values during one pass: those of earlier columns, and room for the new ones."""
 
@@ -399,7 +430,22 @@ class SkeletonOutput(LMOutput):
     aux: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Skeleton(Sited, LanguageModel):
+class Native(Sited, LanguageModel):
+    """A language model that a recipe of ``trivium.architectures`` builds: it can be saved by that recipe, and says what
+    a pass costs before it is made."""
+
+    recipe: Any
+
+    @abstractmethod
+    def state_bytes_for(self, ids: Tensor) -> int:
+        """Declared bytes of the state after these rows (batch, time), none of them padded."""
+
+    @abstractmethod
+    def flops_for(self, ids: Tensor) -> int:
+        """Declared operations of a forward pass over these rows (batch, time), none of them padded."""
+
+
+class Skeleton(Native):
     """A language model on the block skeleton. ``recipe`` is the architecture that filled the slots.
 
     ``position(hidden, ctx)`` may add to the embeddings or publish a table; ``head(hidden)`` gives logits. Where the
@@ -588,6 +634,12 @@ class Skeleton(Sited, LanguageModel):
         ends = linear_flops(self.norm, length) + 2 * length * self.width * self.vocab_size
         return rows * (blocks + ends) + sum(mixer.shared_flops() for mixer in self._mixers)
 
+    def state_bytes_for(self, ids: Tensor) -> int:
+        return ids.shape[0] * self.state_bytes(ids.shape[1])
+
+    def flops_for(self, ids: Tensor) -> int:
+        return self.flops(ids.shape[1], len(ids))
+
     def site_table(self) -> dict[str, Site]:
         table = {"embed": Site(self.embedding)}
         for layer, block in enumerate(self.blocks):
@@ -607,28 +659,7 @@ class Skeleton(Sited, LanguageModel):
         at all."""
         batch, time = given.shape[:2]
         slots = 0 if state is None else state.slots
-        if state is not None and state.batch != batch:
-            raise ValueError(f"the state has {state.batch} rows, the input {batch}; select the rows of the state first")
-        if segments is not None:
-            if state is not None:
-                raise ValueError(
-                    "segments are for whole rows of packed documents; leave them out when going on from a state"
-                )
-            if segments.shape != (batch, time):
-                raise ValueError(f"segments must be ({batch}, {time}), got {tuple(segments.shape)}")
-            segments = None if (segments == segments[:, :1]).all() else segments
-        real = attend = None
-        if mask is not None:
-            if mask.dtype != torch.bool:
-                raise TypeError(f"a mask is bool, True where a token is real or may be attended to; got {mask.dtype}")
-            if mask.shape == (batch, time):
-                real = None if mask.all() else mask
-            elif mask.shape == (batch, 1, time, slots + time):
-                attend = mask
-            else:
-                raise ValueError(
-                    f"a mask must be ({batch}, {time}) or ({batch}, 1, {time}, {slots + time}), got {tuple(mask.shape)}"
-                )
+        real, attend, segments = checked(batch, time, mask, segments, state)
         if attend is not None and "tree" not in self.offers:
             raise NotOffered(
                 "a 4-D mask needs 'tree': a layer of this model sums up its past and cannot hide parts of it"
@@ -721,7 +752,7 @@ def linear_flops(module: nn.Module, length: int) -> int:
 
 
 @torch.no_grad()
-def initialise(model: Skeleton, seed: int, keep: Callable[[nn.Parameter], bool] = lambda _: False) -> None:
+def initialise(model: Native, seed: int, keep: Callable[[nn.Parameter], bool] = lambda _: False) -> None:
     """Fill every parameter by the role that its module gives it in ``roles``, but for those to ``keep`` and those on
     the meta device."""
     spread = {"in": 0.02, "embed": 0.02, "out": 0.02 / math.sqrt(2 * max(model.depth, 1))}

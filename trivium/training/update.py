@@ -65,13 +65,13 @@ class Updater:
         settings = self.settings
         objective = self.objective.at(step / steps) if isinstance(self.objective, Scheduled) else self.objective
         if self.pipeline is not None:
-            with meter.measured((self.run, *_shape(batch))), self._cast(batch):
+            with meter.measured(self._key(batch)), self._cast(batch):
                 return self.pipeline.backward(
                     batch, settings.micro_batch, lambda *given: self._loss(objective, *given, step)
                 )
         sums = torch.zeros(2, dtype=torch.float64, device=batch.ids.device)
         for number, micro in enumerate(batch.split(settings.micro_batch or len(batch))):
-            with meter.measured((self.run, *_shape(micro)), backwards=1, evaluations=len(micro)):
+            with meter.measured(self._key(micro), backwards=1, evaluations=len(micro)):
                 with self._cast(batch):
                     loss = self._loss(objective, self.model, micro, number, step)
                 loss.total.backward()
@@ -86,6 +86,12 @@ class Updater:
             raise self._reaches_nothing()
         return loss
 
+    def _key(self, batch: Batch) -> tuple[object, ...] | None:
+        """What the cost of a pass depends on, where shapes tell."""
+        if not self.model.cost_by_shape:
+            return None
+        return (self.run, *batch.ids.shape, batch.mask is None, batch.segments is None)
+
     def _cast(self, batch: Batch) -> torch.autocast:
         return torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
@@ -94,8 +100,3 @@ class Updater:
             f"the loss of {type(self.objective).__name__} reaches no trainable parameter, so nothing would be learned; "
             "unfreeze what it depends on"
         )
-
-
-def _shape(batch: Batch) -> tuple[object, ...]:
-    """What the cost of a pass depends on."""
-    return (*batch.ids.shape, batch.mask is None, batch.segments is None)
