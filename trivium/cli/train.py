@@ -48,7 +48,7 @@ class Command:
     objective: str = "causal"
     """A method of the kind objectives, written like a call."""
     corpus: str = "stories"
-    """stories, python_docs, python_code, or a text file or folder."""
+    """stories, python_docs, python_code, regbench, mqar, induction, needle, or a text file or folder."""
     tokenizer: str | None = None
     """A model whose tokenizer to use; bytes by default, or that of --start-from."""
     length: int = 256

@@ -108,6 +108,11 @@ class TokenMemory:
         self.slots = slots
         self.storing = storing
 
+    @property
+    def keys(self) -> Tensor | None:
+        """(batch, groups, slots, width): what was kept of the earlier columns; None where there are none."""
+        return self.buffers.keys[self.layer][:, :, : self.slots] if self.slots else None
+
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Take in (batch, groups, time, width) each; give back all columns so far. Raises Stored if nothing else of the
         layer is wanted."""
@@ -136,6 +141,8 @@ class SequenceMixer(nn.Module, ABC):
 
     remembers: ClassVar[Literal["tokens", "summary"]]
     causal: ClassVar[bool] = True
+    reads_ids: ClassVar[bool] = False
+    """Whether it looks at ``ctx.ids``, so that embeddings alone are not enough."""
 
     def forward(self, x: Tensor, ctx: Context, memory: Any = None) -> tuple[Tensor, Any]:
         """Whichever of the three forms fits: no memory, one token, or several."""
@@ -187,6 +194,16 @@ class ChannelMixer(nn.Module, ABC):
         return {}
 
 
+class Nothing(ChannelMixer):
+    """The channel mixer of a block that has none."""
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        return torch.zeros_like(x)
+
+    def flops(self, length: int) -> int:
+        return 0
+
+
 Residual = Callable[[Tensor, nn.Module, Callable[[Tensor], Tensor]], Tensor]
 """(stream, norm, branch) -> stream."""
 
@@ -197,7 +214,8 @@ def pre_norm(stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]
 
 
 class Block(nn.Module):
-    """One layer: a sequence mixer and a channel mixer, each with its norm, on the residual stream."""
+    """One layer: a sequence mixer and a channel mixer, each with its norm, on the residual stream. The latter may be
+    ``Nothing``."""
 
     def __init__(
         self,
@@ -225,15 +243,18 @@ class Block(nn.Module):
         return self.residual(stream, self.channel_norm, lambda x: self.channel(x, ctx)), memory
 
     def site_table(self) -> dict[str, Site]:
+        channel = {
+            "mlp.norm": Site(self.channel_norm),
+            **{f"mlp.{name}": site for name, site in self.channel.sites().items()},
+            "mlp.out": Site(self.channel),
+        }
         return {
             "in": Site(self, "input"),
             "attn.norm": Site(self.mixer_norm),
             **{f"attn.{name}": site for name, site in self.mixer.sites().items()},
             "attn.out": Site(self.mixer),
             "mid": Site(self.mid),
-            "mlp.norm": Site(self.channel_norm),
-            **{f"mlp.{name}": site for name, site in self.channel.sites().items()},
-            "mlp.out": Site(self.channel),
+            **({} if isinstance(self.channel, Nothing) else channel),
             "out": Site(self),
         }
 
@@ -292,7 +313,8 @@ class SkeletonOutput(LMOutput):
 class Skeleton(Sited, LanguageModel):
     """A language model on the block skeleton. ``recipe`` is the architecture that filled the slots.
 
-    ``position(hidden, ctx)`` may add to the embeddings or publish a table; ``head(hidden)`` gives logits.
+    ``position(hidden, ctx)`` may add to the embeddings or publish a table; ``head(hidden)`` gives logits. Parameters to
+    ``keep`` are filled already.
     """
 
     def __init__(
@@ -307,6 +329,7 @@ class Skeleton(Sited, LanguageModel):
         position: nn.Module | None = None,
         max_positions: int | None = None,
         seed: int = 0,
+        keep: Callable[[nn.Parameter], bool] = lambda _: False,
     ) -> None:
         super().__init__()
         self.recipe = recipe
@@ -320,14 +343,16 @@ class Skeleton(Sited, LanguageModel):
         self.norm = norm
         self.head = head
         self.offers = self._offers()
-        initialise(self, seed)
+        initialise(self, seed, keep)
 
     @property
     def _mixers(self) -> list[SequenceMixer]:
         return [block.mixer for block in self.blocks]  # type: ignore[union-attr]
 
     def _offers(self) -> frozenset[str]:
-        offers = {"gradient", "embeds", "layers", "sites"}
+        offers = {"gradient", "sites"}
+        if not any(mixer.reads_ids for mixer in self._mixers):
+            offers |= {"embeds", "layers"}
         if all(mixer.causal for mixer in self._mixers):
             offers |= {"causal", "state"}
             if all(mixer.remembers == "tokens" for mixer in self._mixers):
@@ -349,6 +374,8 @@ class Skeleton(Sited, LanguageModel):
         keep_state: bool,
         logits_to_keep: int,
     ) -> SkeletonOutput:
+        if embeds is not None:
+            self._needs_no_ids("embeddings without ids need 'embeds'")
         hidden = self.embedding(ids) if embeds is None else embeds
         ctx = self._context(ids, hidden, mask, positions, segments, state)
         memories = self._memories(hidden, state) if state is not None or keep_state else [None] * self.depth
@@ -369,6 +396,7 @@ class Skeleton(Sited, LanguageModel):
     def layers(
         self, start: int, stop: int, hidden: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
+        self._needs_no_ids("a range of layers needs 'layers'")
         if not 0 <= start <= stop <= self.depth:
             raise ValueError(f"layers {start} to {stop} do not all lie in this model of {self.depth}")
         ctx = self._context(None, hidden, mask, positions, None, None)
@@ -432,6 +460,10 @@ class Skeleton(Sited, LanguageModel):
         for layer, block in enumerate(self.blocks):
             table |= {f"blocks.{layer}.{name}": site for name, site in block.site_table().items()}  # type: ignore[operator]
         return table | {"final.norm": Site(self.norm), "logits": Site(self.head)}
+
+    def _needs_no_ids(self, what: str) -> None:
+        if any(mixer.reads_ids for mixer in self._mixers):
+            raise NotOffered(f"{what}: a layer of this model compares token ids; give ids, through all layers")
 
     def _context(
         self,
