@@ -69,7 +69,7 @@ def recalled(model: Skeleton, pairs: int) -> float:
 
 
 claim = Claim(
-    statement="At equal parameters softmax attention recalls more of 16 pairs than linear attention without decay does.",
+    statement="At equal parameters softmax attention recalls more of 16 pairs than linear attention without decay.",
     paper="Arora et al. 2023: 82 % of the gap in perplexity between gated convolutions and attention is recall of what "
     "stands in the context; attention solves multi-query associative recall at any number of pairs (abstract).",
     rule="Paired difference over 3 seeds of the answers recalled among 16 pairs, softmax minus linear, 95 % t-interval "

@@ -67,8 +67,8 @@ claim = Claim(
     "with none, and with two than with one; who knows a list that holds the source comes nearer still.",
     paper="Akyürek et al. 2024: in-context n-grams with back-off are the baseline that transformers are explained by, "
     "attending as n-gram heads do (figures not checked).",
-    rule="Three paired differences of total variation over 5 seeds, each with a 95 % t-interval above 0: history 0 minus "
-    "1, 1 minus 2, and 3 minus the list; and the source has accuracy 1 and total variation 0. All: supported; any "
-    "interval below 0, or a source that is not perfect: contradicted; otherwise not visible.",
+    rule="Three paired differences of total variation over 5 seeds, each with a 95 % t-interval above 0: history 0 "
+    "minus 1, 1 minus 2, and 3 minus the list; and the source has accuracy 1 and total variation 0. All: supported; "
+    "any interval below 0, or a source that is not perfect: contradicted; otherwise not visible.",
     run=run,
 )

@@ -365,10 +365,7 @@ def test_the_seed_alone_decides_the_initial_weights(name):
 
 
 def test_two_architectures_share_the_values_of_tensors_they_share():
-    made = {
-        name: dict(sized(name, width=64, depth=2).build(VOCAB, seed=4).named_parameters())
-        for name in ALL
-    }
+    made = {name: dict(sized(name, width=64, depth=2).build(VOCAB, seed=4).named_parameters()) for name in ALL}
     base = made["llama"]
     for name, tensors in made.items():
         shared = [path for path in base.keys() & tensors.keys() if base[path].shape == tensors[path].shape]

@@ -141,7 +141,7 @@ def test_one_head_by_hand(order):
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_head_over_one_hot_vectors_counts_what_followed(order):
-    """W_0 = 1, W_1 = 0: the in-context n-gram law itself."""
+    """W_0 = 1, W_1 = 0: the in-context n-gram law itself, of what had followed before the last token came."""
     head = NgramHead(VOCAB, order).double()
     with torch.no_grad():
         head.successor_proj.weight.copy_(torch.eye(VOCAB))
@@ -153,7 +153,7 @@ def test_a_head_over_one_hot_vectors_counts_what_followed(order):
     said = tokens[0].tolist()
     for t in range(order, TIME):
         last = said[t - order + 1 : t + 1]
-        seen = Counter(said[at + order] for at in range(t - order + 1) if said[at : at + order] == last)
+        seen = Counter(said[at + order] for at in range(t - order) if said[at : at + order] == last)
         counts = torch.tensor([float(seen[letter]) for letter in range(VOCAB)]).double()
         torch.testing.assert_close(law[t], counts / max(counts.sum(), 1))
 
@@ -163,7 +163,7 @@ def test_gradients_are_those_of_finite_differences():
     tokens = torch.tensor([[0, 1, 0, 1, 0, 2]])
     weight = torch.randn(1, 6, VOCAB, generator=torch.Generator().manual_seed(3)).double()
     parameters = tuple(model.parameters())
-    assert torch.autograd.gradcheck(lambda *_: (model(tokens).logits * weight).sum(), parameters)
+    assert torch.autograd.gradcheck(lambda *_: (model(tokens).logits * weight).sum(), parameters, fast_mode=True)
     (model(tokens).logits * weight).sum().backward()
     assert all(parameter.grad.abs().max() > 1e-6 for parameter in parameters)
 
@@ -234,5 +234,5 @@ def test_a_place_behind_the_base_and_a_base_without_blocks_are_refused():
         def build(self, vocab_size, *, seed=0):
             return torch.nn.Identity()
 
-    with pytest.raises(TypeError, match="what Other builds .Identity. has none; take a base such as llama"):
+    with pytest.raises(TypeError, match="take a base such as llama"):
         NgramHeads(Other()).build(VOCAB)

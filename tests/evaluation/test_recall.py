@@ -74,7 +74,8 @@ def test_an_answer_of_several_tokens_is_right_as_a_whole():
 
 def test_who_knows_nothing_recalls_nothing():
     for sort in MAKERS:
-        assert all(task(sort).score(system(), example).values["accuracy"] == 0 for example in task(sort).examples("test"))
+        for example in task(sort).examples("test"):
+            assert task(sort).score(system(), example).values["accuracy"] == 0
 
 
 def test_examples_are_the_first_of_the_split_and_a_needle_tells_its_depth():

@@ -11,7 +11,7 @@ from trivium.evaluation.regbench import RegBench, marks
 from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer
 
-LANGUAGES = RegularLanguages(train=5, held_out=12)
+LANGUAGES = RegularLanguages(words=(4, 8), train=5, held_out=12)
 TASK = RegBench(LANGUAGES, documents=8)
 
 
@@ -56,6 +56,11 @@ def test_the_source_itself_makes_no_mistake(opening):
         assert seen["total_variation"] == pytest.approx(0, abs=1e-6)
         letters = sum(symbol != SEPARATOR for symbol in example.text)
         assert seen["places"] == letters - (1 - opening)
+        allowed = torch.from_numpy(legal(example.text, example.fields["automaton"]))
+        places = allowed.any(1)
+        right, distance = marks(torch.from_numpy(source(example))[places], allowed[places])
+        assert right.all()
+        assert (distance == 0).all()
 
 
 @pytest.mark.parametrize("opening", [0, 1])
@@ -106,9 +111,10 @@ def test_documents_are_read_up_to_the_length_and_to_what_the_model_takes():
     short = knowing(source)
     short.model.max_positions = 20
     assert TASK.score(short, example).values["places"] == cut
-    assert RegBench(LANGUAGES, length=20).score(knowing(source, 0), example).values["places"] == cut + (
-        example.text[20] != SEPARATOR
-    ) - 1
+    assert (
+        RegBench(LANGUAGES, length=20).score(knowing(source, 0), example).values["places"]
+        == cut + (example.text[20] != SEPARATOR) - 1
+    )
 
 
 def test_documents_weigh_by_their_places():

@@ -17,7 +17,7 @@ Caveats
     Where the layers stand in the authors' language models is not known to us; by default all follow the first half of
     the base's layers, in the order given. We store V in place of W_1 and start it, like W_0, as the last matrix of a
     residual branch: with both 0 a layer changes nothing, and weight decay pulls towards the base. One bias stands for
-    two, which would add up. Tokens are compared by their ids, so models do not take embeddings alone, nor run a range of
+    two, which would add up. Tokens are compared by their ids, so models take no embeddings alone and run no range of
     their layers. A lookup goes through all remembered tokens; a hash map from n-grams to sums would take one step but
     could not be cut back. Under a mask of the caller's own the token before is the last one that the mask shows, and
     behind texts laid side by side there is none. A base with a state of fixed size gets one that grows. With no orders

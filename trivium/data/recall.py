@@ -66,7 +66,7 @@ def needle(documents: int = 4000, seed: int = 0, *, length: int = NEEDLE) -> Cor
 
 
 def answers(sort: str, text: str) -> list[Piece]:
-    """The pieces of a text of this sort, in turn; joined they are the text. Raises ValueError for a text that is not."""
+    """The pieces of a text of this sort, in turn; joined they are the text. Raises ValueError for another one."""
     if sort not in CUTS:
         raise UnknownName(f"no sort of recall is called {sort!r}{did_you_mean(sort, CUTS)}")
     spans = CUTS[sort](text)
@@ -83,9 +83,9 @@ def _corpus(sort: str, documents: int, seed: int, usual: bool, write: Callable[[
     """``usual``: with the settings that it comes with; others do not show in the name, but in ``Corpus.sha256``."""
     if documents < 1:
         raise ValueError(f"documents must be at least 1, got {documents}")
-    texts = (write(numpy_generator(seed, sort, index)) for index in range(documents))
+    draw = numpy_generator(seed, sort)
     name = f"{sort}-{documents}-{seed}" + ("" if usual else "-own")
-    return Corpus.split(name, texts)
+    return Corpus.split(name, (write(draw) for _ in range(documents)))
 
 
 def _pairs(draw: np.random.Generator, bounds: tuple[int, int]) -> str:

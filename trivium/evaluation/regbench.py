@@ -31,6 +31,8 @@ from trivium.core.nouns import Example, Measure, Observation
 from trivium.data.regbench import LETTERS, SEPARATOR, RegularLanguages, legal
 from trivium.models.system import System
 
+LANGUAGES = RegularLanguages()
+
 
 def marks(law: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
     """Laws (places, letters) and what is legal there (places, letters) bool -> per place, whether the likeliest letter
@@ -38,7 +40,7 @@ def marks(law: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
     if not allowed.any(1).all():
         raise ValueError("at some place no letter is legal; leave separators out")
     right = allowed.gather(1, law.argmax(1, keepdim=True))[:, 0]
-    true = allowed / allowed.sum(1, keepdim=True)
+    true = allowed.to(law.dtype) / allowed.sum(1, keepdim=True)
     return right, (law - true).abs().sum(1) / 2
 
 
@@ -47,7 +49,7 @@ def marks(law: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
 class RegBench:
     """Documents of languages that occur nowhere else, and how well a model knows what may come next."""
 
-    languages: RegularLanguages = RegularLanguages()
+    languages: RegularLanguages = LANGUAGES
     """Which family; that of the corpus ``regbench`` as it comes."""
     documents: int | None = 100
     """How many of a split to take; None takes them all."""
@@ -106,8 +108,8 @@ class RegBench:
             ids: Any = system.blocks([symbol])[-1]
             if len(ids) != 1:
                 raise ValueError(
-                    f"{system.name} writes {symbol!r} as {len(ids)} tokens, and RegBench reads one token a symbol; take "
-                    "a system with a byte tokenizer"
+                    f"{system.name} writes {symbol!r} as {len(ids)} tokens, and RegBench reads one token a symbol; "
+                    "take a system with a byte tokenizer"
                 )
             symbols[symbol] = ids[0]
         most = system.model.max_positions
