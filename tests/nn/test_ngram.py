@@ -159,6 +159,17 @@ def test_behind_texts_laid_side_by_side_nothing_comes_before():
     assert previous_in_tree(mask).tolist() == [[NOTHING, 0, 0, NOTHING, 3]]
 
 
+def test_what_is_not_known_is_not_taken_for_the_beginning_of_a_text():
+    """x y, then a and b side by side, then x again: that nothing comes before it does not make it the x before y."""
+    x, y, a, b = range(4)
+    mask = torch.ones(1, 5, 5, dtype=torch.bool).tril()
+    mask[0, 3, 2] = False
+    trail = trails(torch.tensor([[x, y, a, b, x]]), previous_in_tree(mask), 2)
+    assert trail[0, 4].tolist() == [x, NOTHING, NOTHING]
+    assert not follows(trail, trail, mask)[0, 4].any()
+    assert follows(trail[..., :2], trail[..., :2], mask)[0, 4].tolist() == [False, True, False, False, False]
+
+
 def test_half_precision_is_averaged_in_float32():
     values = x(dtype=torch.bfloat16) + 100  # sums of these lose their last digits in half precision
     got = successors(values, ids(), 1, previous_columns(TIME))
