@@ -9,7 +9,7 @@ from torch import nn
 from trivium.architectures.llama import Llama
 from trivium.architectures.transnormer import GatedLinearAttention, TransNormer
 from trivium.core.errors import NotOffered
-from trivium.models.skeleton import Block, ChannelMixer, Context, Residual, Skeleton, StackState, initialise
+from trivium.models.skeleton import Block, ChannelMixer, Context, Nothing, Residual, Skeleton, StackState, initialise
 from trivium.models.slots import Attention, GatedMLP, Head, RMSNorm, RotaryPosition, TokenEmbedding
 from trivium.models.state import KeyValueState
 
@@ -268,3 +268,38 @@ def test_the_last_visible_columns_are_counted_along_each_row_of_the_mask():
     assert plain.unbroken
     with pytest.raises(ValueError, match="need no mask"):
         plain.last_seen(2)
+
+
+def test_a_block_may_have_no_channel_mixer():
+    model = Skeleton(
+        Llama(width=WIDTH, heads=2),
+        vocab_size=VOCAB,
+        embedding=TokenEmbedding(VOCAB, WIDTH),
+        blocks=[Block(RMSNorm(WIDTH), Attention(WIDTH, 2, 2), nn.Identity(), Nothing())],
+        norm=RMSNorm(WIDTH),
+        head=Head(WIDTH, VOCAB),
+    )
+    assert not [site for site in model.sites() if "mlp" in site]
+    with model.capture("blocks.0.mid", "blocks.0.out") as seen:
+        model(ids())
+    assert torch.equal(seen["blocks.0.mid"], seen["blocks.0.out"])
+    assert model.flops(TIME) == model.blocks[0].mixer.flops(TIME) + 2 * TIME * WIDTH * VOCAB
+
+
+def test_what_is_filled_already_can_be_kept():
+    made = hybrid()
+    before = {name: parameter.clone() for name, parameter in made.named_parameters()}
+    kept = set(map(id, made.blocks[1].parameters()))
+    again = Skeleton(
+        made.recipe,
+        vocab_size=VOCAB,
+        embedding=made.embedding,
+        blocks=list(made.blocks),
+        norm=made.norm,
+        head=made.head,
+        seed=7,
+        keep=lambda parameter: id(parameter) in kept,
+    )
+    for name, parameter in again.named_parameters():
+        same = torch.equal(parameter, before[name])
+        assert same == name.startswith("blocks.1.") or parameter.ndim == 1, name

@@ -62,7 +62,8 @@ class Command:
     objective: str = "causal"
     """A method of the kind objectives, written like a call."""
     corpus: str = "stories"
-    """stories, python_docs, python_code, a text file or folder, or what trivium shards wrote."""
+    """stories, python_docs, python_code, regbench, mqar, induction, needle, a text file or folder, or what trivium
+    shards wrote."""
     tokenizer: str | None = None
     """A model whose tokenizer to use; bytes by default, or that of --start-from or of the shards."""
     length: int = 256

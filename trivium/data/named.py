@@ -6,9 +6,19 @@ from pathlib import Path
 from trivium.core.errors import UnknownName, did_you_mean
 from trivium.data.corpus import Corpus
 from trivium.data.python_docs import python_code, python_docs
+from trivium.data.recall import induction, mqar, needle
+from trivium.data.regbench import regbench
 from trivium.data.stories import stories
 
-NAMED = {"stories": stories, "python_docs": python_docs, "python_code": python_code}
+NAMED = {
+    "stories": stories,
+    "python_docs": python_docs,
+    "python_code": python_code,
+    "regbench": regbench,
+    "mqar": mqar,
+    "induction": induction,
+    "needle": needle,
+}
 
 
 @lru_cache(maxsize=4)

@@ -77,21 +77,29 @@ def build(recipe: Any, vocab_size: Any, where: str, seed: int = 0) -> Native:
         )
     if not isinstance(vocab_size, int) or vocab_size < 1:
         raise BrokenModel(f"{where}: vocab_size must be a positive whole number, it is {vocab_size!r}")
-    fields = {name: value for name, value in recipe.items() if name != "method"}
     try:
-        kind, name = split(str(recipe["method"]))
-        if kind != "architectures":
-            raise BrokenModel(f"{where}: {recipe['method']!r} is no architecture")
-        cls = find(kind, name)
-        known = [field.name for field in dataclasses.fields(cls)]
-        for field in fields:
-            if field not in known:
-                raise BrokenModel(f"{where}: {kind}/{name} has no field {field!r}{did_you_mean(field, known)}")
-        return cls(**fields).build(vocab_size, seed=seed)
+        return _made(recipe, where).build(vocab_size, seed=seed)
     except BrokenModel:
         raise
     except (TriviumError, ValueError, TypeError) as error:
         raise BrokenModel(f"{where}: {error}") from error
+
+
+def _made(recipe: dict[str, Any], where: str) -> Any:
+    """The architecture that a recipe describes. A field may hold another one, described alike."""
+    kind, name = split(str(recipe["method"]))
+    if kind != "architectures":
+        raise BrokenModel(f"{where}: {recipe['method']!r} is no architecture")
+    cls = find(kind, name)
+    known = [field.name for field in dataclasses.fields(cls)]
+    given = {}
+    for field, value in recipe.items():
+        if field == "method":
+            continue
+        if field not in known:
+            raise BrokenModel(f"{where}: {kind}/{name} has no field {field!r}{did_you_mean(field, known)}")
+        given[field] = _made(value, where) if isinstance(value, dict) and "method" in value else value
+    return cls(**given)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -182,6 +182,11 @@ class TokenMemory:
         self.slots = slots
         self.storing = storing
 
+    @property
+    def keys(self) -> Tensor | None:
+        """(batch, groups, slots, width): what was kept of the earlier columns; None where there are none."""
+        return self.buffers.keys[self.layer][:, :, : self.slots] if self.slots else None
+
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Take in (batch, groups, time, width) each; give back all columns so far. Raises Stored if nothing else of the
         layer is wanted."""
@@ -214,6 +219,8 @@ class SequenceMixer(nn.Module, ABC):
     """Whether, under a mask that lets it, every position sees every other."""
     relative: ClassVar[bool] = False
     """Whether it asks where the tokens of its memory stand, ``Context.key_positions``."""
+    reads_ids: ClassVar[bool] = False
+    """Whether it looks at ``ctx.ids``, so that embeddings alone are not enough."""
 
     def forward(self, x: Tensor, ctx: Context, memory: Any = None) -> tuple[Tensor, Any]:
         """Whichever of the three forms fits: no memory, one token, or several."""
@@ -281,6 +288,16 @@ class ChannelMixer(nn.Module, ABC):
         return {}
 
 
+class Nothing(ChannelMixer):
+    """The channel mixer of a block that has none."""
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        return torch.zeros_like(x)
+
+    def flops(self, length: int) -> int:
+        return 0
+
+
 class Lexicons(nn.Module, ABC):
     """An embedding in which the vectors of tokens belong to the row: they follow from a number, which every state of
     the row remembers and which the head is given, too."""
@@ -318,7 +335,8 @@ class PreNorm(Residual):
 
 
 class Block(nn.Module):
-    """One layer: a sequence mixer and a channel mixer, each with its norm, that join the residual stream.
+    """One layer: a sequence mixer and a channel mixer, each with its norm, that join the residual stream. The latter
+    may be ``Nothing``.
 
     ``averages``: what makes the stream after each of the two, given it and the context, of all streams of the pass so
     far, ``Context.streams``; it adds the one it is given.
@@ -363,6 +381,11 @@ class Block(nn.Module):
         return sum(part.flops(length) for part in parts)
 
     def site_table(self) -> dict[str, Site]:
+        channel = {
+            "mlp.norm": Site(self.channel_norm),
+            **{f"mlp.{name}": site for name, site in self.channel.sites().items()},
+            "mlp.out": Site(self.channel),
+        }
         return {
             "in": Site(self, "input"),
             "attn.norm": Site(self.mixer_norm),
@@ -370,9 +393,7 @@ class Block(nn.Module):
             "attn.out": Site(self.mixer),
             **{f"attn.{name}": site for name, site in self.mixer_residual.sites().items()},
             "mid": Site(self.mid),
-            "mlp.norm": Site(self.channel_norm),
-            **{f"mlp.{name}": site for name, site in self.channel.sites().items()},
-            "mlp.out": Site(self.channel),
+            **({} if isinstance(self.channel, Nothing) else channel),
             **{f"mlp.{name}": site for name, site in self.channel_residual.sites().items()},
             "out": Site(self),
         }
@@ -450,6 +471,7 @@ class Skeleton(Native):
 
     ``position(hidden, ctx)`` may add to the embeddings or publish a table; ``head(hidden)`` gives logits. Where the
     embedding is one of ``Lexicons``, it and the head are called with the numbers (batch,) of the rows as well.
+    Parameters to ``keep`` are filled already.
     """
 
     def __init__(
@@ -464,6 +486,7 @@ class Skeleton(Native):
         position: nn.Module | None = None,
         max_positions: int | None = None,
         seed: int = 0,
+        keep: Callable[[nn.Parameter], bool] = lambda _: False,
     ) -> None:
         super().__init__()
         self.recipe = recipe
@@ -478,15 +501,16 @@ class Skeleton(Native):
         self.norm = norm
         self.head = head
         self.offers = self._offers()
-        initialise(self, seed)
+        initialise(self, seed, keep)
 
     @property
     def _mixers(self) -> list[SequenceMixer]:
         return [block.mixer for block in self.blocks]  # type: ignore[union-attr]
 
     def _offers(self) -> frozenset[str]:
-        offers = {"gradient", "embeds", "sites"}
-        if all(block.averages is None for block in self.blocks):
+        reads_ids = any(mixer.reads_ids for mixer in self._mixers)
+        offers = {"gradient", "sites"} if reads_ids else {"gradient", "sites", "embeds"}
+        if not reads_ids and all(block.averages is None for block in self.blocks):
             offers.add("layers")  # else a layer reads streams from further below
         if all(mixer.bidirectional for mixer in self._mixers):
             offers.add("bidirectional")
@@ -525,6 +549,8 @@ class Skeleton(Native):
         keep_state: bool,
         logits_to_keep: int,
     ) -> SkeletonOutput:
+        if embeds is not None:
+            self._needs_no_ids("embeddings without ids need 'embeds'")
         given = ids if embeds is None else embeds
         assert given is not None
         ctx = self._context(ids, given, mask, positions, segments, state)
@@ -569,6 +595,7 @@ class Skeleton(Native):
     def layers(
         self, start: int, stop: int, hidden: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
+        self._needs_no_ids("a range of layers needs 'layers'")
         if "layers" not in self.offers:
             raise NotOffered("a layer of this model reads all streams below it, so no range of layers runs by itself")
         if not 0 <= start <= stop <= self.depth:
@@ -645,6 +672,10 @@ class Skeleton(Native):
         for layer, block in enumerate(self.blocks):
             table |= {f"blocks.{layer}.{name}": site for name, site in block.site_table().items()}  # type: ignore[operator]
         return table | {"final.norm": Site(self.norm), "logits": Site(self.head)}
+
+    def _needs_no_ids(self, what: str) -> None:
+        if any(mixer.reads_ids for mixer in self._mixers):
+            raise NotOffered(f"{what}: a layer of this model compares token ids; give ids, through all layers")
 
     def _context(
         self,

@@ -66,8 +66,8 @@ class Pipeline:
             )
         if "layers" not in model.offers:
             raise ValueError(
-                "a layer of this model reads streams from further below than the one before it, which no stage is "
-                "given; set mesh.pipeline to 1"
+                "the layers of this model cannot be run in ranges, for they read more than the stream below them; set "
+                "mesh.pipeline to 1"
             )
         table = getattr(model.head, "weight", None)
         if table is None or any(table is own for own in model.embedding.parameters()):
