@@ -58,14 +58,15 @@ def decoder(
     seed: int,
     mixer: Callable[[], SequenceMixer],
     channel: Callable[[], ChannelMixer],
+    stretch: float = 1.0,
 ) -> Skeleton:
-    """Pre-norm blocks of these two parts, with RMS norms, rotary positions and a head."""
+    """Pre-norm blocks of these two parts, with RMS norms, rotary positions (divided by ``stretch``) and a head."""
     embedding = TokenEmbedding(vocab_size, recipe.width)
     return Skeleton(
         recipe,
         vocab_size=vocab_size,
         embedding=embedding,
-        position=RotaryPosition(recipe.width // recipe.heads, recipe.base),
+        position=RotaryPosition(recipe.width // recipe.heads, recipe.base, stretch),
         blocks=[
             Block(RMSNorm(recipe.width, recipe.eps), mixer(), RMSNorm(recipe.width, recipe.eps), channel())
             for _ in range(recipe.depth)
