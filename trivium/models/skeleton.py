@@ -88,6 +88,16 @@ class Context:
             mask = mask & (self.documents[:, None, :, None] == self.documents[:, None, None, :])
         return mask
 
+    @cached_property
+    def document_mask(self) -> Tensor | None:
+        """(batch, 1, time, time) bool: the real tokens of a query's own document, before and behind it, for layers that
+        look both ways; None where those are all columns."""
+        mask = None if self.real is None else self.real[:, None, None].expand(-1, 1, self.time, -1)
+        if self.documents is not None:
+            alike = self.documents[:, None, :, None] == self.documents[:, None, None, :]
+            mask = alike if mask is None else mask & alike
+        return mask
+
 
 def seen_after(seen: Tensor | None, real: Tensor | None, slots: int, time: int) -> Tensor:
     """(batch, slots + time) bool: which columns are tokens, once the new ones are in. One of the two must be given."""
@@ -172,6 +182,19 @@ class SequenceMixer(nn.Module, ABC):
         return {}
 
 
+class TwoWayMixer(SequenceMixer):
+    """One that reads later tokens too, and so has nothing to go on from."""
+
+    remembers = "summary"
+    causal = False
+
+    def forward_chunk(self, x: Tensor, memory: Any, ctx: Context) -> tuple[Tensor, Any]:
+        raise NotOffered(f"{type(self).__name__} reads later tokens too, so it cannot go on from a memory")
+
+    def state_bytes(self, length: int, dtype: torch.dtype) -> int:
+        return 0
+
+
 class ChannelMixer(nn.Module, ABC):
     """Works on each position alone."""
 
@@ -196,8 +219,14 @@ def pre_norm(stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]
     return stream + branch(norm(stream))
 
 
+def post_norm(stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+    """The branch is added to the stream, and the sum is normalised."""
+    return norm(stream + branch(stream))
+
+
 class Block(nn.Module):
-    """One layer: a sequence mixer and a channel mixer, each with its norm, on the residual stream."""
+    """One layer: a sequence mixer and a channel mixer, each with its norm, on the residual stream. ``join`` brings the
+    stream of a layer of another width to that of this one."""
 
     def __init__(
         self,
@@ -206,6 +235,7 @@ class Block(nn.Module):
         channel_norm: nn.Module,
         channel: ChannelMixer,
         residual: Residual = pre_norm,
+        join: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.mixer_norm = mixer_norm
@@ -214,6 +244,7 @@ class Block(nn.Module):
         self.channel_norm = channel_norm
         self.channel = channel
         self.residual = residual
+        self.join = join
 
     def forward(self, stream: Tensor, ctx: Context, memory: Any = None) -> tuple[Tensor, Any]:
         def mix(x: Tensor) -> Tensor:
@@ -221,8 +252,14 @@ class Block(nn.Module):
             y, memory = self.mixer(x, ctx, memory)
             return y
 
+        stream = stream if self.join is None else self.join(stream)
         stream = self.mid(self.residual(stream, self.mixer_norm, mix))
         return self.residual(stream, self.channel_norm, lambda x: self.channel(x, ctx)), memory
+
+    def flops(self, length: int) -> int:
+        """Operations on one row of so many tokens."""
+        join = 0 if self.join is None else linear_flops(self.join, length)
+        return join + self.mixer.flops(length) + self.channel.flops(length)
 
     def site_table(self) -> dict[str, Site]:
         return {
@@ -332,6 +369,8 @@ class Skeleton(Sited, LanguageModel):
             offers |= {"causal", "state"}
             if all(mixer.remembers == "tokens" for mixer in self._mixers):
                 offers |= {"truncate", "gather", "tree"}
+        elif not any(mixer.causal for mixer in self._mixers):
+            offers.add("bidirectional")
         return frozenset(offers)
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -424,8 +463,8 @@ class Skeleton(Sited, LanguageModel):
 
     def flops(self, length: int) -> int:
         """Declared operations of a forward pass over one row of so many tokens."""
-        blocks = sum(block.mixer.flops(length) + block.channel.flops(length) for block in self.blocks)  # type: ignore[union-attr]
-        return blocks + 2 * length * self.width * self.vocab_size
+        blocks = sum(block.flops(length) for block in self.blocks)  # type: ignore[operator]
+        return blocks + linear_flops(self.norm, length) + 2 * length * self.width * self.vocab_size
 
     def site_table(self) -> dict[str, Site]:
         table = {"embed": Site(self.embedding)}
@@ -494,6 +533,11 @@ class Skeleton(Sited, LanguageModel):
 
     def _memories(self, hidden: Tensor, state: State | None) -> list[Any]:
         """What each layer goes on from."""
+        if "state" not in self.offers:
+            raise NotOffered(
+                "going on from a state needs 'state': a layer of this model looks at later tokens too, which are not "
+                "there yet; feed whole sequences"
+            )
         mine = KeyValueState if "truncate" in self.offers else StackState
         if state is not None and not isinstance(state, mine):
             raise TypeError(

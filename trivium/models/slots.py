@@ -10,7 +10,7 @@ from trivium.models.sites import Heads, Site
 from trivium.models.skeleton import ChannelMixer, Context, Linear, Role, SequenceMixer, TokenMemory, linear_flops
 from trivium.nn.attention import attention
 from trivium.nn.feedforward import swiglu
-from trivium.nn.norms import rms_norm, simple_rms_norm
+from trivium.nn.norms import layer_norm, rms_norm, simple_rms_norm
 from trivium.nn.rotary import Layout, rotary_table, rotate
 
 
@@ -61,6 +61,20 @@ class SimpleRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return simple_rms_norm(x, self.eps)
+
+
+class LayerNorm(nn.Module):
+    """``nn.norms.layer_norm`` with a learned gain and bias."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.gain = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width))
+        self.roles: dict[str, Role] = {"gain": "one", "bias": "zero"}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.gain, self.bias, self.eps)
 
 
 class RotaryPosition(nn.Module):
