@@ -1,4 +1,4 @@
-"""What the claims about FlexiBERT and its search share: a table of small encoders of equal size, taught to fill gaps."""
+"""What the claims about FlexiBERT and its search share: a table of small encoders of one size, taught to fill gaps."""
 
 import math
 from collections.abc import Mapping, Sequence

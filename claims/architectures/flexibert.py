@@ -49,22 +49,22 @@ def run(bar: Bar) -> ClaimResult:
             "table": bits,
             "table_made_with": made_with(),
         },
-        "Byte-level stories of our own, gaps in 15 % of the bytes, 0.2 million parameters, widths all 64 and one untuned "
-        "learning rate: only operations and feed-forwards differ. There are 30 unlike encoders to choose from and 6 "
+        "Byte-level stories of our own, gaps in 15 % of the bytes, 0.2 million parameters, all widths 64 and one "
+        "untuned learning rate: only operations and feed-forwards differ. There are 30 unlike encoders to choose from and 6 "
         "like ones, hence the fresh seeds.",
     )
 
 
 claim = Claim(
-    statement="At equal parameters the best encoder with unlike layers fills gaps better than the best with like layers.",
+    statement="At equal parameters the best encoder of unlike layers fills gaps better than the best of like layers.",
     paper=(
-        "Tuli et al. 2022: FlexiBERT-Mini, with 3 % fewer parameters than BERT-Mini, is 8.9 points better on GLUE; equal "
-        "quality at 2.6 times fewer parameters; FlexiBERT-Large at least 5.7 points above the state of its size."
+        "Tuli et al. 2022: FlexiBERT-Mini, with 3 % fewer parameters than BERT-Mini, is 8.9 points better on GLUE; of "
+        "equal quality at 2.6 times fewer parameters; FlexiBERT-Large better by 5.7 points or more."
     ),
     rule=(
         "The best of 6 encoders of like layers and the best of 30 of unlike ones, chosen by the mean of 3 seeds, are "
-        "trained again with 5 other seeds. Paired difference of bits per hidden byte, like minus unlike, 95 % t-interval "
-        "above 0 for supported, below 0 for contradicted."
+        "trained again with 5 other seeds. Paired difference of bits per hidden byte, like minus unlike, 95 % "
+        "t-interval above 0 for supported, below 0 for contradicted."
     ),
     run=run,
 )

@@ -68,8 +68,8 @@ def run(bar: Bar) -> ClaimResult:
 claim = Claim(
     statement="After 10 of 36 trainings BOSHNAS has found an encoder nearer to the best than random search has.",
     paper=(
-        "Tuli et al. 2022: BOSHNAS finds better architectures in fewer queries than random search, evolution and "
-        "Bayesian optimisation with Gaussian processes."
+        "Tuli et al. 2022: this search finds FlexiBERT-Mini, 3 % smaller than BERT-Mini and 8.9 points better on GLUE. "
+        "Our notes hold no figures of the searches that it is set against there."
     ),
     rule=(
         "Paired difference over 30 searches of the regret in bits per hidden byte after 10 queries, random minus "

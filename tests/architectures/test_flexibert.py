@@ -36,7 +36,8 @@ def lively(recipe, dtype=torch.float64):
 
 
 def of(operation, **changes):
-    return FlexiBERT(width=16, layers=(EncoderLayer(operation, heads=2, kernel=5, hidden=(24,), **changes),), context=32)
+    layer = EncoderLayer(operation, heads=2, kernel=5, hidden=(24,), **changes)
+    return FlexiBERT(width=16, layers=(layer,), context=32)
 
 
 def to_huggingface(model):
