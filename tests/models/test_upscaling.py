@@ -145,7 +145,7 @@ def test_layers_that_depend_on_their_place_are_found_out():
     plain = lively(TransNormer(width=16, depth=4, heads=2, decay="none", lrpe_layers=()))
     assert torch.equal(upscale(plain, 1, 3, "identity")(ids()).logits, plain(ids()).logits)
     scaled = wrapped("gpt2", n_layer=3, scale_attn_by_inverse_layer_idx=True)
-    with pytest.raises(NotOffered, match="works differently at place"):
+    with pytest.raises(NotOffered, match="would work differently at its new place"):
         upscale(scaled, 1, 2)
 
 

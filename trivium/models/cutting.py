@@ -4,10 +4,13 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from trivium.core.errors import NotOffered
 from trivium.core.protocols import LanguageModel
+from trivium.models._families import Parts
 from trivium.models.huggingface import HuggingFaceModel, wrap
 
 
@@ -35,7 +38,7 @@ def cut(model: LanguageModel, keep: Sequence[int]) -> HuggingFaceModel:
 
 def arranged(model: HuggingFaceModel, order: Sequence[int]) -> HuggingFaceModel:
     """A model of its own with these blocks of a pretrained one, which is not touched, in this order. A block that is
-    named again stands there as a copy with weights of its own."""
+    named again stands there as a copy with weights of its own. Raises NotOffered where a block depends on its place."""
     depth = model.depth
     dropped = {id(block): nn.Identity() for at, block in enumerate(model.parts.blocks) if at not in order}
     made = copy.deepcopy(model.inner, dict(dropped))  # what is dropped is not copied
@@ -60,4 +63,23 @@ def arranged(model: HuggingFaceModel, order: Sequence[int]) -> HuggingFaceModel:
                 setattr(config, field, [value[at] for at in order])
         if getattr(config, "num_hidden_layers", None) == depth:
             config.num_hidden_layers = len(order)
+    _check_places(made, blocks)
     return wrap(made)
+
+
+def _check_places(made: PreTrainedModel, blocks: Sequence[nn.Module]) -> None:
+    """Raise NotOffered where a block has a setting that the configuration would not give to it at its new place, such
+    as a scale by depth: opened again, the model would be another one."""
+    with torch.device("meta"):  # the modules alone, without weights
+        built = Parts.of(type(made)(copy.deepcopy(made.config))).blocks
+    for number, (block, like) in enumerate(zip(blocks, built, strict=True)):
+        others = dict(like.named_modules())
+        for path, part in block.named_modules():
+            told = vars(others[path]) if path in others else {}
+            for name, value in vars(part).items():
+                known = isinstance(value, (int, float, str)) and not name.startswith("_") and name != "training"
+                if known and told.get(name, value) != value:
+                    raise NotOffered(
+                        f"layer {number} would work differently at its new place: its {name} is {value}, and that of a "
+                        f"layer there is {told[name]}; choose layers that stay where they are"
+                    )
