@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from claims.architectures._learning import TOKENIZER, corpus, held_out_bits, trained
+from claims.architectures._learning import corpus, held_out_bits, trained
 from claims.architectures.softplus_attention import hidden_key, keys_found
 from trivium.architectures.llama import Llama
 from trivium.compare.claim import Claim, ClaimResult, judge
@@ -48,9 +48,7 @@ def run(bar: Bar) -> ClaimResult:
     for seed in range(SEEDS):
         bar.note(f"short rows, seed {seed}")
         documents = mixture(SHORT, STEPS * ROWS, seed)
-        base = trained(
-            RECIPE, seed=seed, length=SHORT, rows=ROWS, steps=STEPS, rate=RATE, bar=bar, documents=documents
-        )
+        base = trained(RECIPE, seed=seed, length=SHORT, rows=ROWS, steps=STEPS, rate=RATE, bar=bar, documents=documents)
         longer = Batches(mixture(LONG, FURTHER * LONG_ROWS, SEEDS + seed), LONG, LONG_ROWS, seed)
         for name, (make, goes_on) in ARMS.items():
             bar.note(f"{name}, seed {seed}")
@@ -110,9 +108,7 @@ def mixture(length: int, rows: int, seed: int) -> list[list[int]]:
         for start in range(0, len(document) - length + 1, length)
     ]
     order = torch.randperm(len(stretches), generator=draw).tolist()
-    return [
-        stretches[order[row // 2 % len(order)]] if row % 2 else hidden_key(length, draw) for row in range(rows)
-    ]
+    return [stretches[order[row // 2 % len(order)]] if row % 2 else hidden_key(length, draw) for row in range(rows)]
 
 
 claim = Claim(

@@ -70,9 +70,7 @@ def to_huggingface(model):
             f"{there}attention.output.LayerNorm": f"{here}mixer_norm",
             f"{there}output.LayerNorm": f"{here}channel_norm",
         }
-        dense |= {
-            f"{there}attention.self.{name}": f"{here}mixer.{name[0]}_proj" for name in ("query", "key", "value")
-        }
+        dense |= {f"{there}attention.self.{name}": f"{here}mixer.{name[0]}_proj" for name in ("query", "key", "value")}
         dense |= {
             f"{there}attention.output.dense": f"{here}mixer.o_proj",
             f"{there}intermediate.dense": f"{here}channel.up_projs.0",
@@ -138,10 +136,7 @@ def test_a_span_is_convolved_with_the_kernels_that_it_makes():
     x = torch.randn(1, 9, 16, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     with torch.no_grad():
         near = torch.stack(
-            [
-                sum(mixer.depthwise[:, 0, j] * x[0, t + j - 2] for j in range(5) if 0 <= t + j - 2 < 9)
-                for t in range(9)
-            ]
+            [sum(mixer.depthwise[:, 0, j] * x[0, t + j - 2] for j in range(5) if 0 <= t + j - 2 < 9) for t in range(9)]
         )
         made = mixer.kernels(mixer.q_proj(x[0]) * mixer.pointwise(near)).unflatten(-1, (2, 5)).softmax(-1)
         v = mixer.v_proj(x[0]).unflatten(-1, (2, 8))

@@ -79,9 +79,7 @@ def test_it_finds_the_bottom_sooner_than_chance():
     points, values = grid()
     regrets = {}
     for search in (RandomSearch(), Boshnas()):
-        traces = [
-            search(points, lambda index, _: values[index], queries=9, generator=draws(seed)) for seed in range(6)
-        ]
+        traces = [search(points, lambda index, _: values[index], queries=9, generator=draws(seed)) for seed in range(6)]
         regrets[type(search).__name__] = sum(trace.regret(9, 0.0) for trace in traces) / 6
     assert regrets["Boshnas"] < 0.7 * regrets["RandomSearch"]
 

@@ -24,7 +24,7 @@ def test_the_share_is_reached_and_the_mixture_stays(share):
     assert tokens(documents, 1, least=20) >= share * 70
     assert 70 <= tokens(documents, 1) < 70 + 30
     assert tokens(documents, 2) == 20
-    assert tokens(documents, 3) == 95
+    assert 95 <= tokens(documents, 3) < 95 + 50
 
 
 def test_short_documents_are_drawn_without_replacement():
@@ -47,5 +47,5 @@ def test_the_seed_decides():
 def test_what_cannot_be_is_told():
     with pytest.raises(ValueError, match="no document has 20 tokens, the longest has 4"):
         drawn(0.5, sources=[NOTES])
-    with pytest.raises(ValueError, match="0 to 1; got 1.5"):
+    with pytest.raises(ValueError, match=r"0 to 1; got 1\.5"):
         drawn(1.5)

@@ -141,7 +141,7 @@ def test_layers_that_depend_on_their_place_are_found_out():
     with pytest.raises(NotOffered, match="works differently at place"):
         upscale(lively(TransNormer(width=16, depth=4, heads=2, lrpe_layers=())), 1, 3)
     with pytest.raises(NotOffered, match="differ by their place"):
-        upscale(lively(TransNormer(width=16, depth=4, heads=2, decay="none", lrpe_layers=(1,))), 1, 3)
+        upscale(lively(TransNormer(width=16, depth=4, heads=2, decay="none", lrpe_layers=(3,))), 1, 3)
     plain = lively(TransNormer(width=16, depth=4, heads=2, decay="none", lrpe_layers=()))
     assert torch.equal(upscale(plain, 1, 3, "identity")(ids()).logits, plain(ids()).logits)
     scaled = wrapped("gpt2", n_layer=3, scale_attn_by_inverse_layer_idx=True)

@@ -14,9 +14,7 @@ def test_outputs_and_gradients_equal_the_reference(kernel):
     fast, slow = span_convolution(weights, values), span_convolution_reference(weights, values)
     torch.testing.assert_close(fast, slow, atol=1e-12, rtol=0)
     upstream = rand(2, 7, 3, 4, seed=2)
-    for a, b in zip(
-        *(torch.autograd.grad((y * upstream).sum(), (weights, values)) for y in (fast, slow)), strict=True
-    ):
+    for a, b in zip(*(torch.autograd.grad((y * upstream).sum(), (weights, values)) for y in (fast, slow)), strict=True):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
 
 

@@ -339,9 +339,7 @@ class StackedMLP(ChannelMixer):
     def __init__(self, width: int, hidden: Sequence[int]) -> None:
         super().__init__()
         sizes = [width, *hidden]
-        self.up_projs = nn.ModuleList(
-            Linear(a, b, bias=True) for a, b in itertools.pairwise(sizes)
-        )
+        self.up_projs = nn.ModuleList(Linear(a, b, bias=True) for a, b in itertools.pairwise(sizes))
         self.down_proj = Linear(sizes[-1], width, bias=True, role="out")
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:

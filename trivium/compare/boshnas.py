@@ -23,6 +23,7 @@ Caveats
     ``models.inheriting.inherit``. Shown there on GLUE, for encoders up to the size of BERT-Large.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -150,7 +151,7 @@ class Layers(nn.Module):
 
     def __init__(self, sizes: tuple[int, ...], generator: torch.Generator) -> None:
         super().__init__()
-        self.weights = nn.ParameterList(_drawn(a, b, generator) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.weights = nn.ParameterList(_drawn(a, b, generator) for a, b in itertools.pairwise(sizes))
         self.biases = nn.ParameterList(torch.zeros(size, dtype=torch.float64) for size in sizes[1:])
 
     def forward(self, x: Tensor, dropout: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
@@ -167,7 +168,7 @@ class UncertainLayers(nn.Module):
 
     def __init__(self, sizes: tuple[int, ...], generator: torch.Generator) -> None:
         super().__init__()
-        pairs = list(zip(sizes, sizes[1:], strict=False))
+        pairs = list(itertools.pairwise(sizes))
         spread = lambda *shape: torch.full(shape, -5.0, dtype=torch.float64)  # noqa: E731
         self.weights = nn.ParameterList(_drawn(a, b, generator) for a, b in pairs)
         self.biases = nn.ParameterList(torch.zeros(size, dtype=torch.float64) for size in sizes[1:])

@@ -11,9 +11,7 @@ How = Literal["ordered", "random"]
 
 
 @torch.no_grad()
-def inherit(
-    model: Skeleton, donor: Skeleton, how: How = "ordered", *, generator: torch.Generator
-) -> tuple[str, ...]:
+def inherit(model: Skeleton, donor: Skeleton, how: How = "ordered", *, generator: torch.Generator) -> tuple[str, ...]:
     """Fill tensors of ``model`` with those of the same name in ``donor``, in place, and say which.
 
     Modules must be of one type, so that a convolution takes nothing from an attention. Of a wider tensor the first rows

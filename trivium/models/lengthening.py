@@ -41,9 +41,7 @@ PLAIN = ("default", "linear")
 LOCAL = "sliding_attention"
 
 
-def lengthen(
-    model: LanguageModel, context: int, *, base: float | None = None, factor: float = 1.0
-) -> LanguageModel:
+def lengthen(model: LanguageModel, context: int, *, base: float | None = None, factor: float = 1.0) -> LanguageModel:
     """A model of its own that accepts ``context`` tokens; the one given is not touched.
 
     ``base`` replaces that of the rotary positions, None keeps it; positions are divided by ``factor``, on top of what
@@ -80,10 +78,7 @@ def _native(model: Skeleton, context: int, base: float | None, factor: float) ->
 def _pretrained(model: HuggingFaceModel, context: int, base: float | None, factor: float) -> PreTrainedModel:
     longer = copy.deepcopy(model.inner)
     places = [
-        (holder, name, table)
-        for holder in longer.modules()
-        for name, table in holder.named_children()
-        if _turns(table)
+        (holder, name, table) for holder in longer.modules() for name, table in holder.named_children() if _turns(table)
     ]
     if not places:
         raise NotOffered(
