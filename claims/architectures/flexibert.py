@@ -50,8 +50,8 @@ def run(bar: Bar) -> ClaimResult:
             "table_made_with": made_with(),
         },
         "Byte-level stories of our own, gaps in 15 % of the bytes, 0.2 million parameters, all widths 64 and one "
-        "untuned learning rate: only operations and feed-forwards differ. There are 30 unlike encoders to choose from and 6 "
-        "like ones, hence the fresh seeds.",
+        "untuned learning rate: only operations and feed-forwards differ. There are 30 unlike encoders to choose from "
+        "and 6 like ones, hence the fresh seeds.",
     )
 
 

@@ -293,7 +293,7 @@ def test_graphs_of_equal_encoders_are_equal_and_of_others_are_not():
     assert float(distances[0, 1]) == 0.0
     others = distances[1:, 1:] + torch.eye(9)
     assert others.min() > 1e-3
-    assert distances[0, 3] < distances[0, 4]  # another attention is nearer than a transform
+    assert distances[0, 5] < distances[0, 3]  # another feed-forward is nearer than another operation
     assert distances[8, 9] < distances[4, 9]
 
 

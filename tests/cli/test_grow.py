@@ -19,7 +19,7 @@ def text(tmp_path, monkeypatch):
     tokenizer = ByteTokenizer()
     model = wrapped("llama", torch.float32, vocab_size=tokenizer.vocab_size, max_position_embeddings=64)
     monkeypatch.setattr(grow, "load", lambda name, device: System(model, tokenizer, name))
-    lines = [json.dumps({"text": "Once upon a time there was a fox. " * (1 + n % 5) + str(n)}) for n in range(200)]
+    lines = [json.dumps({"text": "Once upon a time there was a fox. " * (1 + n % 6) + str(n)}) for n in range(400)]
     (tmp_path / "lines.jsonl").write_text("\n".join(lines))
     return str(tmp_path / "lines.jsonl")
 

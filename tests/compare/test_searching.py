@@ -15,7 +15,7 @@ from trivium.compare.searching import (
     untried,
 )
 
-SEARCHES = [RandomSearch(), GaussianProcessSearch(), Boshnas(fit=20, steps=20)]
+SEARCHES = [RandomSearch(), GaussianProcessSearch(), Boshnas(fit=5, steps=5)]
 
 
 def grid():

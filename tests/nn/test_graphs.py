@@ -12,8 +12,8 @@ def chain(*labels):
 
 def test_labels_count_from_rough_to_fine_and_then_with_what_is_around():
     counts = subtrees(chain("input", "head/sdp/16", "output"), rounds=0)
-    assert counts == {"input": 1, "head": 1, "head/sdp": 1, "head/sdp/16": 1, "output": 1}
-    assert sum(subtrees(chain("input", "head/sdp/16", "output"), rounds=2).values()) == 5 + 2 * 3
+    assert counts == {"input": 3, "head": 1, "head/sdp": 1, "head/sdp/16": 1, "output": 3}
+    assert sum(subtrees(chain("input", "head/sdp/16", "output"), rounds=2).values()) == 3 * 3 * 3
 
 
 def test_equal_graphs_are_at_0_however_their_blocks_are_numbered():

@@ -20,7 +20,7 @@ from trivium.training.growing import Further, deepen, growth_card, widen_context
 
 TOKENIZER = ByteTokenizer()
 TEXT = "The cat sat on the mat, and the dog ran after the ball. "
-CORPUS = Corpus.split("lines", [TEXT * (1 + number % 4) + str(number) for number in range(120)], validation=0.2, test=0)
+CORPUS = Corpus.split("lines", [TEXT * (1 + number % 4) + str(number) for number in range(120)], validation=0.1, test=0)
 RECIPE = Further(steps=4, length=32, batch_size=2, learning_rate=1e-3)
 
 

@@ -15,11 +15,12 @@ Cost
     Before each query the three networks are fitted by ``fit`` steps over all points, some thousand parameters each:
     about a second. A query itself is a training.
 Caveats
-    Values are spread from 0.1 to 0.9 for the sigmoid, by the least and the largest known. The student learns the
-    deviation at all points, known or not. The descent starts at the best known point and at a random one, and the
-    better end counts. The first tries are random. Networks are fitted further from query to query, not anew. The
-    authors' random and uncertainty-only steps between are left out, as our notes do not give their rates. With weight 0
-    it goes where the mean is least. The second level and the transfer of weights are ``searching.in_two_levels`` and
+    Values are spread from 0.1 to 0.9 for the sigmoid, by the least and the largest known, and deviations up to 0.9: else
+    the networks end where a sigmoid no longer moves. The student learns the deviation at all points, known or not, once
+    the teacher is fitted. The descent starts at the best known point and at a random one, and the better end counts. The
+    first tries are random. Networks are fitted further from query to query, not anew. The authors' random and
+    uncertainty-only steps between are left out, as our notes do not give their rates. With weight 0 it goes where the
+    mean is least. The second level and the transfer of weights are ``searching.in_two_levels`` and
     ``models.inheriting.inherit``. Shown there on GLUE, for encoders up to the size of BERT-Large.
 """
 
@@ -90,7 +91,7 @@ class Boshnas:
             best = min(values, key=lambda index: values[index])
             other = left[int(torch.randint(len(left), (), generator=generator))]
             ends = [self.descend(surrogate, places[begin], generator) for begin in (best, other)]
-            end = min(ends, key=lambda x: float(surrogate.acquisition(x)))
+            end = min(ends, key=lambda x: surrogate.acquisition(x).item())
             return min(left, key=lambda index: float((places[index] - end).abs().mean()))
 
         return asked_in_turn(points, evaluate, queries, known, choose)
@@ -108,41 +109,45 @@ class Surrogate:
 
     def __init__(self, recipe: Boshnas, axes: int, generator: torch.Generator) -> None:
         self.recipe = recipe
+        self.unit = 1.0
         self.generator = generator
         self.teacher = Layers((axes, 64, 32, 1), generator)
         self.student = Layers((axes, 64, 32, 1), generator)
         self.values = UncertainLayers((axes, 32, 32, 1), generator)
         parts = nn.ModuleList([self.teacher, self.student, self.values])
-        self.optimiser = torch.optim.AdamW(parts.parameters(), lr=recipe.fit_rate)
+        self.optimiser = torch.optim.AdamW(parts.parameters(), lr=recipe.fit_rate, fused=True)
 
     def learn(self, places: Tensor, values: Mapping[int, float]) -> None:
-        """Fit all three to what is known."""
+        """Fit the teacher and the values to what is known, then the student to the teacher."""
         known = places[list(values)]
         told = torch.tensor(list(values.values()), dtype=places.dtype)
         target = 0.1 + 0.8 * (told - told.min()) / (told.max() - told.min()).clamp(min=1e-12)
         for _ in range(self.recipe.fit):
-            deviation = self.deviation(places)
-            mean, variance = self.values(known)
-            guess = self.teacher(known, self.recipe.dropout, self.generator)
-            loss = (
-                F.mse_loss(guess, target)
-                + F.mse_loss(self.student(places), deviation)
-                + gaussian_loss(mean, variance, target)
-            )
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
+            guess = self.teacher.passes(known, 1, self.recipe.dropout, self.generator)[0]
+            self._step(F.mse_loss(guess, target) + gaussian_loss(*self.values(known), target))
+        deviation = self.deviation(places)
+        self.unit = float(deviation.max().clamp(min=1e-12)) / 0.9  # so that the sigmoid ends where it still moves
+        for _ in range(self.recipe.fit):
+            self._step(F.mse_loss(self.student(places), deviation / self.unit))
+
+    def _step(self, loss: Tensor) -> None:
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
 
     @torch.no_grad()
     def deviation(self, places: Tensor) -> Tensor:
         """(points,): of the teacher's passes with dropout."""
-        passes = [self.teacher(places, self.recipe.dropout, self.generator) for _ in range(self.recipe.passes)]
-        return torch.stack(passes).std(0)
+        return self.teacher.passes(places, self.recipe.passes, self.recipe.dropout, self.generator).std(0)
+
+    def epistemic(self, places: Tensor) -> Tensor:
+        """(points,): what the student takes the deviation to be."""
+        return self.unit * self.student(places)
 
     def acquisition(self, x: Tensor) -> Tensor:
         """(): the less, the better to try."""
         mean, variance = self.values(x[None])
-        unsure = self.student(x[None]) + (variance + 1e-12).sqrt()
+        unsure = self.epistemic(x[None]) + (variance + 1e-12).sqrt()
         return (mean - self.recipe.weight * unsure)[0]
 
 
@@ -154,13 +159,24 @@ class Layers(nn.Module):
         self.weights = nn.ParameterList(_drawn(a, b, generator) for a, b in itertools.pairwise(sizes))
         self.biases = nn.ParameterList(torch.zeros(size, dtype=torch.float64) for size in sizes[1:])
 
-    def forward(self, x: Tensor, dropout: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
-        """(points, axes) -> (points,). With a share to drop, units before the last layer are left out at random."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(points, axes) -> (points,)"""
+        return self._out(self._within(x))
+
+    def passes(self, x: Tensor, count: int, dropout: float, generator: torch.Generator) -> Tensor:
+        """(count, points): as often, each time without a share of the units before the last layer, drawn anew for each
+        point."""
+        within = self._within(x)
+        kept = torch.rand(count, *within.shape, generator=generator, dtype=x.dtype) >= dropout
+        return self._out(within * kept / (1 - dropout))
+
+    def _within(self, x: Tensor) -> Tensor:
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = F.softplus(x @ weight + bias)
-        if dropout:
-            x = x * (torch.rand(x.shape, generator=generator, dtype=x.dtype) >= dropout) / (1 - dropout)
-        return torch.sigmoid(x @ self.weights[-1] + self.biases[-1])[:, 0]
+        return x
+
+    def _out(self, within: Tensor) -> Tensor:
+        return torch.sigmoid(within @ self.weights[-1] + self.biases[-1])[..., 0]
 
 
 class UncertainLayers(nn.Module):

@@ -5,8 +5,8 @@
     multidimensional scaling: points x with |x_i - x_j| near distance(i, j)
     stress = sqrt(sum_{i<j} (|x_i - x_j| - distance_ij)^2 / sum_{i<j} distance_ij^2)
 
-A label such as "attention/sdp/16" counts in round 0 as "attention", "attention/sdp" and itself, so that two widths of
-one operation are nearer to each other than two operations.
+This is done with every label cut to its first part, to two and to three: "attention/sdp/16" counts as "attention",
+"attention/sdp" and itself. So two widths of one operation are nearer to each other than two operations.
 """
 
 import hashlib
@@ -32,24 +32,23 @@ class Graph:
                 raise ValueError(f"the arrow {a} -> {b} is not between two of the {len(self.labels)} blocks")
 
 
-def subtrees(graph: Graph, rounds: int = 2) -> Counter[str]:
-    """How often each label occurs, over all rounds."""
+def subtrees(graph: Graph, rounds: int = 2, levels: int = 3) -> Counter[str]:
+    """How often each label occurs, over all rounds and levels."""
     fed: list[list[int]] = [[] for _ in graph.labels]
     feeds: list[list[int]] = [[] for _ in graph.labels]
     for a, b in graph.edges:
         fed[b].append(a)
         feeds[a].append(b)
     counts: Counter[str] = Counter()
-    for label in graph.labels:
-        parts = label.split("/")
-        counts.update("/".join(parts[:size]) for size in range(1, len(parts) + 1))
-    labels = list(graph.labels)
-    for number in range(1, rounds + 1):
-        labels = [
-            _short(number, labels[at], sorted(labels[a] for a in fed[at]), sorted(labels[b] for b in feeds[at]))
-            for at in range(len(labels))
-        ]
+    for level in range(1, levels + 1):
+        labels = ["/".join(label.split("/")[:level]) for label in graph.labels]
         counts.update(labels)
+        for number in range(1, rounds + 1):
+            labels = [
+                _short(number, labels[at], sorted(labels[a] for a in fed[at]), sorted(labels[b] for b in feeds[at]))
+                for at in range(len(labels))
+            ]
+            counts.update(labels)
     return counts
 
 
