@@ -240,7 +240,9 @@ def claims_page() -> str:
     rows += ["| claim | statement | verdict | paper |", "|---|---|---|---|"]
     for path in list_claims():
         found = recorded(path)
-        where = f"[{path}](methods/{path}.md#claim)"
+        kind, name = path.split("/")
+        method = f"methods/{path}.md#claim" if kind in kinds() else f"reference/{kind}.md#trivium.{kind}.{name}"
+        where = f"[{path}]({method})"
         if found is None:
             rows.append(f"| {where} | | not run | |")
         else:

@@ -106,6 +106,14 @@ def test_shifting_every_position_changes_nothing():
     assert (model(ids(), positions=positions * 2).logits - shifted).abs().max() > 1e-3
 
 
+def test_stretched_positions_are_those_of_a_shorter_text():
+    plain, stretched = lively(Llama()), lively(Llama(stretch=4.0))
+    positions = torch.arange(19).expand(2, 19)
+    expected = plain(ids(), positions=positions).logits
+    torch.testing.assert_close(stretched(ids(), positions=4 * positions).logits, expected, atol=1e-10, rtol=0)
+    assert (stretched(ids()).logits - expected).abs().max() > 1e-3
+
+
 def test_groups_equal_heads_with_their_keys_and_values_repeated():
     grouped, full = lively(Llama(kv_heads=2)), lively(Llama())
     with torch.no_grad():
@@ -146,6 +154,7 @@ def test_the_context_is_a_limit():
         ({"hidden": 0}, "hidden must be at least 1"),
         ({"layout": "halves"}, "layout must be"),
         ({"base": 0.0}, "must be positive"),
+        ({"stretch": 0.0}, "must be positive"),
     ],
 )
 def test_impossible_settings_are_refused(wrong, told):

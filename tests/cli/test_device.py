@@ -12,6 +12,8 @@ COMMANDS = {
     "demo": ["demo", "--folder", "run"],
     "draft train": ["draft", "train", "medusa", "--folder", "heads"],
     "draft make": ["draft", "make", "--folder", "draft"],
+    "grow depth": ["grow", "depth", "--folder", "deeper"],
+    "grow context": ["grow", "context", "--context", "4096", "--folder", "longer"],
 }
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trivium.data.batches import Batches
+from trivium.data.batches import Batches, Growing
 
 DOCUMENTS = [[number * 10 + place for place in range(3 + number % 7)] for number in range(40)]
 
@@ -71,3 +71,21 @@ def test_misuse():
         Batches(DOCUMENTS, 5, 2).batch(-1)
     with pytest.raises(ValueError, match="fill no row"):
         Batches([[1, 2]], 5, 2).batch(0)
+
+
+def test_batches_grow_and_deal_every_row_in_its_turn():
+    single = Batches(DOCUMENTS, length=5, batch_size=1)
+    growing = Growing(single, (2, 4, 7), steps=8)
+    sizes = [len(growing.batch(step)) for step in range(10)]
+    assert sizes == [2, 2, 2, 4, 4, 4, 7, 7, 7, 7]
+    dealt = [row for step in range(10) for row in rows(growing.batch(step))]
+    assert dealt == [row for at in range(sum(sizes)) for row in rows(single.batch(at))]
+    assert growing.batch(4).segments.shape == (4, 5)
+    for wrong, told in (
+        ((Batches(DOCUMENTS, 5, 2), (1,), 3), "one at a time"),
+        ((single, (), 3), "at least one number"),
+        ((single, (2, 0), 3), "at least 1"),
+        ((single, (1, 2, 3), 2), "as many steps"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Growing(*wrong)

@@ -10,12 +10,13 @@ def rand(*shape, seed=0):
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
 @pytest.mark.parametrize("strided", [False, True])
-def test_outputs_and_gradients_equal_the_reference(layout, strided):
+@pytest.mark.parametrize("stretch", [1.0, 2.5])
+def test_outputs_and_gradients_equal_the_reference(layout, strided, stretch):
     x = rand(2, 3, 5, 8) if not strided else rand(2, 5, 3, 8).transpose(1, 2)
     x.requires_grad_()
     positions = torch.tensor([[0, 1, 2, 3, 4], [7, 3, 100, 2, 0]])
-    fast = rotate(x, *rotary_table(positions, 8, 500.0, x.dtype), layout)
-    slow = rotate_reference(x, positions, 500.0, layout)
+    fast = rotate(x, *rotary_table(positions, 8, 500.0, x.dtype, stretch=stretch), layout)
+    slow = rotate_reference(x, positions, 500.0, layout, stretch)
     torch.testing.assert_close(fast, slow, atol=1e-12, rtol=0)
     weight = rand(2, 3, 5, 8, seed=1)
     (a,), (b,) = (torch.autograd.grad((y * weight).sum(), x) for y in (fast, slow))
@@ -65,3 +66,9 @@ def test_large_positions_keep_their_angle_in_half_precision():
     cos, _ = rotary_table(torch.tensor([[4001]]), 4, dtype=torch.bfloat16)
     exact = torch.tensor(4001.0, dtype=torch.float64).cos()
     assert abs(float(cos[..., 0]) - float(exact)) < 2**-8
+
+
+def test_a_stretch_makes_a_text_as_much_shorter():
+    x, positions = rand(1, 1, 4, 8), torch.tensor([[0, 3, 6, 9]])
+    short = rotate(x, *rotary_table(positions // 3, 8, dtype=x.dtype))
+    torch.testing.assert_close(rotate(x, *rotary_table(positions, 8, dtype=x.dtype, stretch=3.0)), short)

@@ -62,9 +62,11 @@ def decoder(
     channel: Callable[[], ChannelMixer],
     mixer_residual: Callable[[], Residual] = PreNorm,
     words: tuple[nn.Module, nn.Module] | None = None,
+    stretch: float = 1.0,
 ) -> Skeleton:
-    """Pre-norm blocks of these two parts, with RMS norms, rotary positions and a head. ``mixer_residual``: how the
-    first of the two joins the stream. ``words``: embedding and head, in place of a table with a row for each token."""
+    """Pre-norm blocks of these two parts, with RMS norms, rotary positions (divided by ``stretch``) and a head.
+    ``mixer_residual``: how the first of the two joins the stream. ``words``: embedding and head, in place of a table
+    with a row for each token."""
     if words is None:
         table = TokenEmbedding(vocab_size, recipe.width)
         words = table, Head(recipe.width, vocab_size, tied=table if recipe.tied else None)
@@ -73,7 +75,7 @@ def decoder(
         recipe,
         vocab_size=vocab_size,
         embedding=embedding,
-        position=RotaryPosition(recipe.width // recipe.heads, recipe.base),
+        position=RotaryPosition(recipe.width // recipe.heads, recipe.base, stretch),
         blocks=[
             Block(
                 RMSNorm(recipe.width, recipe.eps),

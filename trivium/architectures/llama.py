@@ -2,7 +2,8 @@
 
 Source
     Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language Models", arXiv:2302.13971; parts from Zhang and
-    Sennrich 2019 (RMSNorm), Su et al. 2021 (rotary positions), Shazeer 2020 (SwiGLU), Ainslie et al. 2023 (grouped
+    Sennrich 2019 (RMSNorm), Su et al. 2021 (rotary positions; divided by ``stretch``: Chen et al. 2023,
+    arXiv:2306.15595), Shazeer 2020 (SwiGLU), Ainslie et al. 2023 (grouped
     queries). Written from the equations; logits agree with the LlamaForCausalLM of transformers 5.
 Equation
     x_0 = E[ids];   h = x + Attn(RMSNorm(x));   x' = h + FFN(RMSNorm(h));   logits = RMSNorm(x_L) W_U
@@ -44,6 +45,8 @@ class Llama:
     """Width inside the feed-forward; None for 8/3 of the width, rounded up to a multiple of 64."""
     base: float = 10_000.0
     """Rotary base: the larger, the slower the slowest pair of coordinates turns."""
+    stretch: float = 1.0
+    """Positions are divided by it: a longer context turns through the angles of a shorter one (interpolation)."""
     layout: Layout = "interleaved"
     """Which coordinates of a head are turned together: neighbours, or the two halves as in transformers."""
     eps: float = 1e-5
@@ -54,6 +57,8 @@ class Llama:
 
     def __post_init__(self) -> None:
         check_decoder(self)
+        if self.stretch <= 0:
+            raise ValueError(f"stretch divides the positions and must be positive, got {self.stretch}; 1 leaves them")
 
     def build(self, vocab_size: int, *, seed: int = 0) -> Skeleton:
         """A model with initial weights that depend on the seed alone."""
@@ -64,4 +69,5 @@ class Llama:
             seed=seed,
             mixer=lambda: Attention(self.width, self.heads, self.kv_heads or self.heads, self.layout),
             channel=lambda: GatedMLP(self.width, hidden),
+            stretch=self.stretch,
         )

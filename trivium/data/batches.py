@@ -60,3 +60,36 @@ class Batches:
     @cached_property
     def _orders(self) -> dict[int, Tensor]:
         return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Growing:
+    """Batches that grow: each of ``sizes`` rows holds for an equal share of the ``steps``, the last one to the end.
+
+    The rows are dealt as ``rows`` deals them, whatever the sizes. Beyond the steps the last size stays.
+    """
+
+    rows: Batches
+    sizes: tuple[int, ...]
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.rows.batch_size != 1:
+            raise ValueError(f"rows must come one at a time, so with batch_size 1; got {self.rows.batch_size}")
+        if not self.sizes or min(self.sizes) < 1:
+            raise ValueError(f"sizes must be at least one number of rows, each at least 1; got {self.sizes}")
+        if self.steps < len(self.sizes):
+            raise ValueError(f"{len(self.sizes)} sizes need as many steps at least, got {self.steps}")
+
+    def size(self, step: int) -> int:
+        """Rows in the batch of a step."""
+        return self.sizes[min(step * len(self.sizes) // self.steps, len(self.sizes) - 1)]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0."""
+        starts = [-(-index * self.steps // len(self.sizes)) for index in range(len(self.sizes))]
+        stops = [min(stop, step) for stop in (*starts[1:], step)]
+        first = sum(max(stop - start, 0) * rows for start, stop, rows in zip(starts, stops, self.sizes, strict=True))
+        parts = [self.rows.batch(at) for at in range(first, first + self.size(step))]
+        segments = [part.segments for part in parts if part.segments is not None]
+        return Batch(torch.cat([part.ids for part in parts]), segments=torch.cat(segments))

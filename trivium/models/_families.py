@@ -74,6 +74,13 @@ def site_table(model: "HuggingFaceModel") -> dict[str, Site]:
     return table
 
 
+def branch_ends(block: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
+    """The last matrices of a block's two branches, attention and feed-forward, where they have a known name."""
+    attention = child(block, "self_attn", "attn", "attention")
+    out = None if attention is None else child(attention, "o_proj", "out_proj", "c_proj", "dense")
+    return out, child(child(block, "mlp") or block, "down_proj", "c_proj", "fc2", "dense_4h_to_h")
+
+
 def _block(model: "HuggingFaceModel", block: nn.Module) -> dict[str, Site]:
     table = {"in": Site(block, "input")}
     config: Any = model.config
@@ -81,20 +88,19 @@ def _block(model: "HuggingFaceModel", block: nn.Module) -> dict[str, Site]:
     feedforward = child(block, "mlp") or block
     pre = getattr(config, "do_layer_norm_before", True)
     sandwich = child(block, "pre_feedforward_layernorm")
+    out, last = branch_ends(block)
     if attention is not None:
         norm = child(block, "input_layernorm", "ln_1", "self_attn_layer_norm")
         if norm is not None and pre:
             table["attn.norm"] = Site(norm)
         for letter, place in _projections(config, attention).items():
             table[f"attn.{letter}"] = place
-        out = child(attention, "o_proj", "out_proj", "c_proj", "dense")
         if out is not None:
             table["attn.z"] = Site(out, "input", Heads(config.num_attention_heads))
             table["attn.out"] = Site(out)
         if sandwich is not None:
             table["attn.out"] = Site(block.get_submodule("post_attention_layernorm"))
     norm = sandwich or child(block, "post_attention_layernorm", "ln_2", "final_layer_norm")
-    last = child(feedforward, "down_proj", "c_proj", "fc2", "dense_4h_to_h")
     flat = Rows(model) if feedforward is block else None
     if norm is not None and pre:
         if not getattr(config, "use_parallel_residual", False):

@@ -131,6 +131,16 @@ class Context:
             self._last_seen[window] = mask & (later <= window)
         return self._last_seen[window]
 
+    @cached_property
+    def document_mask(self) -> Tensor | None:
+        """(batch, 1, time, time) bool: the real tokens of a query's own document, before and behind it, for layers that
+        look both ways; None where those are all columns."""
+        mask = None if self.real is None else self.real[:, None, None].expand(-1, 1, self.time, -1)
+        if self.documents is not None:
+            alike = self.documents[:, None, :, None] == self.documents[:, None, None, :]
+            mask = alike if mask is None else mask & alike
+        return mask
+
 
 def seen_after(seen: Tensor | None, real: Tensor | None, slots: int, time: int) -> Tensor:
     """(batch, slots + time) bool: which columns are tokens, once the new ones are in. One of the two must be given."""
@@ -266,6 +276,19 @@ class SequenceMixer(nn.Module, ABC):
         return {}
 
 
+class TwoWayMixer(SequenceMixer):
+    """One that reads later tokens too, and so has nothing to go on from."""
+
+    remembers = "summary"
+    causal = False
+
+    def forward_chunk(self, x: Tensor, memory: Any, ctx: Context) -> tuple[Tensor, Any]:
+        raise NotOffered(f"{type(self).__name__} reads later tokens too, so it cannot go on from a memory")
+
+    def state_bytes(self, length: int, dtype: torch.dtype) -> int:
+        return 0
+
+
 class ChannelMixer(nn.Module, ABC):
     """Works on each position alone. One that looks at others, later ones included, says that it is not ``causal``."""
 
@@ -334,12 +357,20 @@ class PreNorm(Residual):
         return stream + branch(norm(stream))
 
 
+class PostNorm(Residual):
+    """The branch is added to the stream, and the sum is normalised."""
+
+    def forward(self, stream: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        return norm(stream + branch(stream))
+
+
 class Block(nn.Module):
     """One layer: a sequence mixer and a channel mixer, each with its norm, that join the residual stream. The latter
     may be ``Nothing``.
 
-    ``averages``: what makes the stream after each of the two, given it and the context, of all streams of the pass so
-    far, ``Context.streams``; it adds the one it is given.
+    ``join`` brings the stream of a layer of another width to that of this one. ``averages``: what makes the stream
+    after each of the two, given it and the context, of all streams of the pass so far, ``Context.streams``; it adds the
+    one it is given.
     """
 
     def __init__(
@@ -351,6 +382,7 @@ class Block(nn.Module):
         mixer_residual: Residual | None = None,
         channel_residual: Residual | None = None,
         averages: tuple[nn.Module, nn.Module] | None = None,
+        join: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.mixer_norm = mixer_norm
@@ -361,6 +393,7 @@ class Block(nn.Module):
         self.mixer_residual = PreNorm() if mixer_residual is None else mixer_residual
         self.channel_residual = PreNorm() if channel_residual is None else channel_residual
         self.averages = None if averages is None else nn.ModuleList(averages)
+        self.join = join
 
     def forward(self, stream: Tensor, ctx: Context, memory: Any = None) -> tuple[Tensor, Any]:
         def mix(x: Tensor) -> Tensor:
@@ -368,6 +401,7 @@ class Block(nn.Module):
             y, memory = self.mixer(x, ctx, memory)
             return y
 
+        stream = stream if self.join is None else self.join(stream)
         if self.averages is not None and not ctx.streams:
             ctx.streams.append(stream)  # the first one of a pass, which no average has seen
         stream = self.mixer_residual(stream, self.mixer_norm, mix)
@@ -378,7 +412,8 @@ class Block(nn.Module):
     def flops(self, length: int) -> int:
         """Operations on one row of so many tokens."""
         parts = (self.mixer, self.mixer_residual, self.channel, self.channel_residual)
-        return sum(part.flops(length) for part in parts)
+        join = 0 if self.join is None else linear_flops(self.join, length)
+        return join + sum(part.flops(length) for part in parts)
 
     def site_table(self) -> dict[str, Site]:
         channel = {
@@ -518,6 +553,8 @@ class Skeleton(Native):
             offers |= {"causal", "state"}
             if all(mixer.remembers == "tokens" for mixer in self._mixers):
                 offers |= {"truncate", "gather", "tree"}
+        elif not any(mixer.causal for mixer in self._mixers):
+            offers.add("bidirectional")
         return frozenset(offers)
 
     def embed(self, ids: Tensor) -> Tensor:

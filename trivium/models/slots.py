@@ -87,15 +87,17 @@ class LayerNorm(nn.Module):
 
 
 class RotaryPosition(nn.Module):
-    """Publishes one rotary table per pass; attention layers turn their queries and keys by it."""
+    """Publishes one rotary table per pass; attention layers turn their queries and keys by it. Positions are divided by
+    ``stretch``."""
 
-    def __init__(self, head_width: int, base: float) -> None:
+    def __init__(self, head_width: int, base: float, stretch: float = 1.0) -> None:
         super().__init__()
         self.head_width = head_width
         self.base = base
+        self.stretch = stretch
 
     def forward(self, hidden: Tensor, ctx: Context) -> Tensor:
-        ctx.rotary = rotary_table(ctx.positions, self.head_width, self.base, hidden.dtype)
+        ctx.rotary = rotary_table(ctx.positions, self.head_width, self.base, hidden.dtype, stretch=self.stretch)
         return hidden
 
 

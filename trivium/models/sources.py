@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,7 +16,8 @@ from trivium.core.errors import BrokenModel, NotOffered, UnknownName, Unreachabl
 from trivium.core.progress import Bar
 from trivium.models import gguf, wheels
 from trivium.models._quiet import quiet
-from trivium.models.saving import restore
+from trivium.models.saving import restore, save
+from trivium.models.skeleton import Skeleton
 from trivium.models.system import System
 from trivium.tokenization.files import restore as restore_tokenizer
 
@@ -88,6 +89,16 @@ def load(
         source=str(name_or_path),
         ends=_ends(folder),
     )
+
+
+def store(system: System, folder: str | Path) -> None:
+    """Write a system into a folder that ``load`` opens."""
+    model, tokenizer = cast(Any, system.model), cast(Any, system.tokenizer)
+    if isinstance(model, Skeleton):
+        save(model, folder, tokenizer)
+    else:
+        model.inner.save_pretrained(folder)
+        tokenizer.save(folder)
 
 
 def _kind_of_device(device: str) -> str:

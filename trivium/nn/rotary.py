@@ -1,7 +1,8 @@
 """Rotary positions: each pair of coordinates turns by an angle that grows with the position.
 
 Pair i of a head of width d turns by ``position * base^(-2i/d)``, so the inner product of two rotated vectors depends on
-the difference of their positions only. Two layouts name the pairs: "half" (i, i + d/2) and "interleaved" (2i, 2i + 1).
+the difference of their positions only. A ``stretch`` above 1 divides the positions, so that a longer text turns through
+the angles of a shorter one. Two layouts name the pairs: "half" (i, i + d/2) and "interleaved" (2i, 2i + 1).
 They differ by a fixed permutation of the head's coordinates, ``half_from_interleaved``.
 """
 
@@ -15,7 +16,12 @@ Layout = Literal["half", "interleaved"]
 
 
 def rotary_table(
-    positions: Int[Tensor, "batch time"], width: int, base: float = 10_000.0, dtype: torch.dtype = torch.float32
+    positions: Int[Tensor, "batch time"],
+    width: int,
+    base: float = 10_000.0,
+    dtype: torch.dtype = torch.float32,
+    *,
+    stretch: float = 1.0,
 ) -> tuple[Float[Tensor, "batch 1 time half"], Float[Tensor, "batch 1 time half"]]:
     """Cosines and sines for the given positions, with an axis for the heads. Made once per pass, used by every layer.
 
@@ -23,7 +29,7 @@ def rotary_table(
     """
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     rates = base ** (-torch.arange(0, width, 2, dtype=wide, device=positions.device) / width)
-    angles = positions[:, None, :, None].to(wide) * rates
+    angles = positions[:, None, :, None].to(wide) / stretch * rates
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
@@ -51,13 +57,14 @@ def rotate_reference(
     positions: Int[Tensor, "batch time"],
     base: float = 10_000.0,
     layout: Layout = "half",
+    stretch: float = 1.0,
 ) -> Float[Tensor, "batch heads time width"]:
     """``rotate`` pair by pair, with 2 x 2 rotation matrices."""
     width = x.shape[-1]
     columns: list[Tensor] = [x[..., 0]] * width
     for i in range(width // 2):
         first, second = (i, i + width // 2) if layout == "half" else (2 * i, 2 * i + 1)
-        angle = positions[:, None].to(x.dtype) * base ** (-2 * i / width)  # (batch, 1, time)
+        angle = positions[:, None].to(x.dtype) / stretch * base ** (-2 * i / width)  # (batch, 1, time)
         columns[first] = x[..., first] * angle.cos() - x[..., second] * angle.sin()
         columns[second] = x[..., first] * angle.sin() + x[..., second] * angle.cos()
     return torch.stack(columns, -1)

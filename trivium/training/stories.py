@@ -24,9 +24,8 @@ from trivium.core.nouns import Loss
 from trivium.core.progress import Bar
 from trivium.data.pairs import Pair, PairBatches, Pairs
 from trivium.data.sentences import sentences
-from trivium.models import saving
 from trivium.models.fingerprint import fingerprint
-from trivium.models.huggingface import HuggingFaceModel
+from trivium.models.sources import store
 from trivium.models.system import System
 from trivium.training.drafters import frozen
 from trivium.training.loop import train
@@ -118,7 +117,7 @@ def improve(
             done.append({"round": number, "pairs": len(pairs), "loss": loss, **figures})
             bar.advance(note=f"round {number + 1}: {len(pairs)} pairs, loss {loss:.3f}")
         files.write(home / "rounds.json", json.dumps(done, indent=1) + "\n")
-        _save(system, home / "model")
+        store(system, home / "model")
     return {"folder": str(home / "model"), "rounds": done}
 
 
@@ -168,16 +167,6 @@ def _learnt(system: System, pairs: Sequence[Pair], folder: Path, recipe: Rounds,
     if result.diverged:
         raise ValueError(f"round {number + 1} diverged ({result.diverged}); lower learning_rate, in another folder")
     return result.loss
-
-
-def _save(system: System, folder: Path) -> None:
-    tokenizer: Any = system.tokenizer
-    if isinstance(system.model, HuggingFaceModel):
-        system.model.inner.save_pretrained(folder)
-        tokenizer.save(folder)
-    else:
-        native: Any = system.model
-        saving.save(native, folder, tokenizer)
 
 
 # --- the value model --------------------------------------------------------------------------------------------
