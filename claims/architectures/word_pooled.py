@@ -17,7 +17,7 @@ from trivium.core.seeds import generator
 from trivium.data.named import named
 
 SEEDS = 3
-FLOPS = 1e12
+FLOPS = 2.4e12
 """Operations of each training."""
 CORPUS = "python_docs"
 LENGTH = 512

@@ -175,14 +175,14 @@ class Layout:
         new_row = torch.ones_like(row, dtype=torch.bool)
         new_row[1:] = row[1:] != row[:-1]
         turned = torch.zeros_like(new_row)  # first byte of a document that is not the first of its row
-        if documents is not None:
-            document = documents[given]
+        document = None if documents is None else documents[given]
+        if document is not None:
             turned[1:] = (document[1:] != document[:-1]) & ~new_row[1:]
         place, ended = words(ending[ids[given]], new_row | turned, limit)
         slot = row + (ended.cumsum(0) - ended.long()) + turned.cumsum(0)
         counts = 1 + torch.bincount(row[ended], minlength=batch) + torch.bincount(row[turned], minlength=batch)
         of_slots = None
-        if documents is not None:
+        if document is not None:
             of_slots = slot.new_zeros(int(counts.sum()))
             of_slots[slot[ended] + 1] = document[ended]
             of_slots[slot] = document

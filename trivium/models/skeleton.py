@@ -491,6 +491,8 @@ class Native(Sited, LanguageModel):
     a pass costs before it is made."""
 
     recipe: Any
+    embedding: nn.Module
+    head: nn.Module
 
     @abstractmethod
     def state_bytes_for(self, ids: Tensor) -> int:
