@@ -66,10 +66,10 @@ def test_answers_are_counted_one_by_one():
 
 
 def test_an_answer_of_several_tokens_is_right_as_a_whole():
-    """Digits are followed by digits in a needle, so that looking at one byte is not enough."""
-    text = "The number of the fox is 4144. He ran. The number of the fox is 4144."
-    assert Recall("needle").score(copying(4), Example("one", text)).values["accuracy"] == 1.0
-    assert Recall("needle").score(copying(1), Example("one", text)).values["accuracy"] == 0.0
+    """Who looks at two bytes says 1, 1, 1 and 1 again, since that is what 11 was followed by first."""
+    example = Example("one", "The number of the fox is 1112. He ran. The number of the fox is 1112.")
+    for order, accuracy in ((1, 0.0), (2, 0.0), (4, 1.0)):
+        assert Recall("needle").score(copying(order), example).values["accuracy"] == accuracy
 
 
 def test_who_knows_nothing_recalls_nothing():
