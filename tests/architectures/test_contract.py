@@ -337,11 +337,13 @@ def test_every_site_is_seen_and_an_edit_there_changes_the_logits(model):
 def test_the_seed_alone_decides_the_initial_weights(name):
     build = find("architectures", name)().build
     a, b, c = build(VOCAB, seed=1), build(VOCAB, seed=1), build(VOCAB, seed=2)
+    drawn = []
     for (path, x), y, z in zip(a.named_parameters(), b.parameters(), c.parameters(), strict=True):
         assert torch.equal(x, y), path
-        if x.ndim > 1 and "theta" not in path:
+        prefix, _, last = path.rpartition(".")
+        if a.get_submodule(prefix).roles[last] in ("in", "out", "embed", "drawn"):
             assert not torch.equal(x, z), path
-    drawn = [x for path, x in a.named_parameters() if x.ndim > 1 and "theta" not in path]
+            drawn.append(x)
     for index, x in enumerate(drawn):  # no two tensors are drawn alike
         assert not any(torch.equal(x, y) for y in drawn[:index])
 

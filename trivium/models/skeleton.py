@@ -32,9 +32,10 @@ from trivium.models.sites import Site, Sited
 from trivium.models.state import Buffers, KeyValueState, Stored, Stretch, capacity_for
 from trivium.nn.linear_attention import document_numbers
 
-Role = Literal["in", "out", "embed", "zero", "one", "own"]
+Role = Literal["in", "out", "embed", "zero", "one", "own", "drawn"]
 """What a parameter is for, hence how it starts: a matrix that reads a stream, the last matrix of a residual branch, an
-embedding, a bias, a gain, or a value that its module computes in ``initial(name)``."""
+embedding, a bias, a gain, a value that its module computes in ``initial(name)``, or one that it draws in
+``draw(name, generator)``."""
 
 Memory = tuple[Tensor, ...]
 """What a layer remembers where its size does not depend on the length: tensors with the batch first."""
@@ -567,6 +568,8 @@ def initialise(model: Skeleton, seed: int, keep: Callable[[nn.Parameter], bool] 
                 parameter.fill_(0.0 if role == "zero" else 1.0)
             elif role == "own":
                 parameter.copy_(module.initial(name))  # type: ignore[operator]
+            elif role == "drawn":
+                parameter.copy_(module.draw(name, seeds.generator(seed, "init", path)))  # type: ignore[operator]
             else:
                 raise TypeError(
                     f"{path} has no role; its module must name one of {', '.join(get_args(Role))} in `roles`"
