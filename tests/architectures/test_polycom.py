@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from trivium.architectures.llama import Llama
-from trivium.architectures.polycom import PlainMLP, PolyCom, Polynomial, activated
+from trivium.architectures.polycom import PolyCom, Polynomial, activated
+from trivium.models.slots import PlainMLP
 from trivium.nn.polynomial import poly_norm, poly_relu
 from trivium.training.update import decayed
 

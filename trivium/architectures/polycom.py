@@ -22,7 +22,6 @@ Caveats
     parameters and 250B tokens.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -32,9 +31,8 @@ from torch import Tensor, nn
 
 from trivium.architectures._decoder import check_decoder, decoder
 from trivium.core.method import method
-from trivium.models.sites import Site
-from trivium.models.skeleton import ChannelMixer, Context, Linear, Role, Skeleton, linear_flops
-from trivium.models.slots import Attention
+from trivium.models.skeleton import Role, Skeleton
+from trivium.models.slots import Attention, PlainMLP
 from trivium.nn.polynomial import ORDER, poly_norm, poly_relu
 from trivium.nn.rotary import Layout
 
@@ -118,22 +116,3 @@ class SquaredReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x).square()
-
-
-class PlainMLP(ChannelMixer):
-    """``down act(up x)``."""
-
-    def __init__(self, width: int, hidden: int, activation: nn.Module) -> None:
-        super().__init__()
-        self.up_proj = Linear(width, hidden)
-        self.activation = activation
-        self.down_proj = Linear(hidden, width, role="out")
-
-    def forward(self, x: Tensor, ctx: Context) -> Tensor:
-        return self.down_proj(self.activation(self.up_proj(x)))
-
-    def flops(self, length: int) -> int:
-        return linear_flops(self, length)
-
-    def sites(self) -> Mapping[str, Site]:
-        return {"act": Site(self.down_proj, "input")}

@@ -10,7 +10,7 @@ from trivium.models.sites import Heads, Site
 from trivium.models.skeleton import ChannelMixer, Context, Linear, Role, SequenceMixer, TokenMemory, linear_flops
 from trivium.nn.attention import attention
 from trivium.nn.feedforward import swiglu
-from trivium.nn.norms import rms_norm, simple_rms_norm
+from trivium.nn.norms import layer_norm, rms_norm, simple_rms_norm
 from trivium.nn.rotary import Layout, rotary_table, rotate
 
 
@@ -50,6 +50,20 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.gain, self.eps)
+
+
+class LayerNorm(nn.Module):
+    """``nn.norms.layer_norm`` with a learned gain and bias."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.gain = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width))
+        self.roles: dict[str, Role] = {"gain": "one", "bias": "zero"}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.gain, self.bias, self.eps)
 
 
 class SimpleRMSNorm(nn.Module):
@@ -138,6 +152,25 @@ class GatedMLP(ChannelMixer):
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         gate, up = self.gate_proj(x), self.up_proj(x)
         return self.down_proj(swiglu(gate, up) if self.activation else gate * up)
+
+    def flops(self, length: int) -> int:
+        return linear_flops(self, length)
+
+    def sites(self) -> Mapping[str, Site]:
+        return {"act": Site(self.down_proj, "input")}
+
+
+class PlainMLP(ChannelMixer):
+    """``down act(up x)``, with biases where asked."""
+
+    def __init__(self, width: int, hidden: int, activation: nn.Module, *, bias: bool = False) -> None:
+        super().__init__()
+        self.up_proj = Linear(width, hidden, bias=bias)
+        self.activation = activation
+        self.down_proj = Linear(hidden, width, bias=bias, role="out")
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        return self.down_proj(self.activation(self.up_proj(x)))
 
     def flops(self, length: int) -> int:
         return linear_flops(self, length)
