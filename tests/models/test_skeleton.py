@@ -263,3 +263,14 @@ def test_the_context_builds_no_mask_where_none_is_needed():
     assert facts(2, slots=3, seen=seen).attention_mask.int().tolist() == [[[[1, 0, 1, 1, 0], [1, 0, 1, 1, 1]]]]
     packed = facts(3, segments=torch.tensor([[1, 1, 2]]))
     assert packed.attention_mask.int().tolist() == [[[[1, 0, 0], [1, 1, 0], [0, 0, 1]]]]
+
+
+def test_the_context_takes_rows_apart_only_where_they_are_no_sequences_yet():
+    def facts(**known):
+        return Context(None, torch.arange(3)[None], 3, **known)
+
+    assert facts().sequences is None
+    (padded,) = facts(real=torch.tensor([[False, True, True]])).sequences
+    assert padded.columns.tolist() == [[1, 2]]
+    packed = facts(segments=torch.tensor([[1, 1, 2]])).sequences
+    assert [group.columns.tolist() for group in packed] == [[[2]], [[0, 1]]]
