@@ -223,6 +223,29 @@ def test_initial_values_follow_their_roles():
     assert (model.norm.gain == 1).all()
 
 
+def test_a_module_may_draw_its_own_initial_values():
+    class Noisy(GatedMLP):
+        def __init__(self):
+            super().__init__(WIDTH, 24)
+            self.noise = nn.Parameter(torch.empty(7))
+            self.roles = {"noise": "drawn"}
+
+        def draw(self, name, generator):
+            return torch.rand(7, generator=generator) + 1
+
+    model = hybrid()
+    drawn = []
+    for layer, seed in ((0, 0), (0, 0), (0, 1), (1, 0)):
+        noisy = Noisy()
+        model.blocks[layer].channel = noisy
+        initialise(model, seed)
+        drawn.append(noisy.noise.detach().clone())
+    assert all(float(x.min()) >= 1 and float(x.max()) <= 2 for x in drawn)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[3])
+
+
 def test_a_deeper_model_shares_the_embedding_of_a_shallower_one_and_nothing_depends_on_order():
     shallow, deep = Llama(depth=1).build(VOCAB, seed=5), Llama(depth=3).build(VOCAB, seed=5)
     assert torch.equal(shallow.embedding.weight, deep.embedding.weight)
@@ -303,3 +326,14 @@ def test_what_is_filled_already_can_be_kept():
     for name, parameter in again.named_parameters():
         same = torch.equal(parameter, before[name])
         assert same == name.startswith("blocks.1.") or parameter.ndim == 1, name
+
+
+def test_the_context_takes_rows_apart_only_where_they_are_no_sequences_yet():
+    def facts(**known):
+        return Context(None, torch.arange(3)[None], 3, **known)
+
+    assert facts().sequences is None
+    (padded,) = facts(real=torch.tensor([[False, True, True]])).sequences
+    assert padded.columns.tolist() == [[1, 2]]
+    packed = facts(segments=torch.tensor([[1, 1, 2]])).sequences
+    assert [group.columns.tolist() for group in packed] == [[[2]], [[0, 1]]]

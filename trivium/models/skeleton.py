@@ -32,6 +32,7 @@ from trivium.core.protocols import LanguageModel, LMOutput, State
 from trivium.models.sites import Site, Sited
 from trivium.models.state import Buffers, KeyValueState, Stored, Stretch, capacity_for
 from trivium.nn.linear_attention import document_numbers
+from trivium.nn.sequences import Sequences, sequences
 
 Role = Literal["in", "out", "embed", "zero", "one", "own", "drawn"]
 """What a parameter is for, hence how it starts: a matrix that reads a stream, the last matrix of a residual branch, an
@@ -83,6 +84,11 @@ class Context:
     def documents(self) -> Tensor | None:
         """(batch, time): number of the document within its row; None where each row is one."""
         return None if self.segments is None else document_numbers(self.segments, self.real)
+
+    @cached_property
+    def sequences(self) -> list[Sequences] | None:
+        """The documents of all rows, each by itself without padding; None where every row is one as it stands."""
+        return None if self.real is None and self.documents is None else sequences(self.real, self.documents)
 
     @cached_property
     def key_positions(self) -> Tensor:

@@ -12,11 +12,29 @@ factorisation of the decay into lambda^t and lambda^-s does: ``exp(rate * s)`` i
 Two facts about the tokens change the plain sum. A padded token (``real`` False) adds nothing and does not count as
 time, so padding never fades the memory. A token of a new document starts from an empty memory, exactly. Input in half
 precision is computed, and the state kept, in float32.
+
+With a ``Kernel`` the inner product of two vectors gives way to that of their features, phi(q) . phi(k): within a chunk
+it is computed as such, and features are made only for what goes into the state and comes out of it.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An inner product of features: ``scores`` gives it for (..., time, key) queries and keys, ``features`` makes those
+    of either."""
+
+    scores: Callable[[Tensor, Tensor], Tensor]
+    features: Callable[[Tensor], Tensor]
+
+
+PLAIN = Kernel(lambda q, k: q @ k.mT, lambda x: x)
 
 
 def decayed_attention(
@@ -25,25 +43,27 @@ def decayed_attention(
     v: Float[Tensor, "batch heads time value"],
     rate: Float[Tensor, "heads"],
     *,
-    state: Float[Tensor, "batch heads key value"] | None = None,
+    state: Float[Tensor, "batch heads feature value"] | None = None,
     real: Bool[Tensor, "batch time"] | None = None,
     documents: Int[Tensor, "batch time"] | None = None,
     chunk: int = 64,
-) -> tuple[Float[Tensor, "batch heads time value"], Float[Tensor, "batch heads key value"]]:
+    kernel: Kernel = PLAIN,
+) -> tuple[Float[Tensor, "batch heads time value"], Float[Tensor, "batch heads feature value"]]:
     """Outputs and the state after the last token. ``documents`` as ``document_numbers`` gives them; the state that
     comes in belongs to document 0."""
     dtype = q.dtype
     with torch.autocast(q.device.type, enabled=False):
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         q, k, v, rate = (tensor.to(wide) for tensor in (q, k, v, rate))
-        state = k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1]) if state is None else state.to(wide)
+        state = None if state is None else state.to(wide)
         time = q.shape[2]
         size = max(1, min(chunk, time))
         whole = time - time % size
-        out, state = _chunks(q, k, v, rate, state, real, documents, slice(0, whole), size, before=None)
+        out, state = _chunks(q, k, v, rate, state, real, documents, slice(0, whole), size, None, kernel)
         if whole < time:
             before = None if documents is None else documents[:, whole - 1]
-            rest, state = _chunks(q, k, v, rate, state, real, documents, slice(whole, time), time - whole, before)
+            span = slice(whole, time)
+            rest, state = _chunks(q, k, v, rate, state, real, documents, span, time - whole, before, kernel)
             out = torch.cat((out, rest), 2)
     return out.to(dtype), state
 
@@ -53,12 +73,13 @@ def _chunks(
     k: Tensor,
     v: Tensor,
     rate: Tensor,
-    state: Tensor,
+    state: Tensor | None,
     real: Tensor | None,
     documents: Tensor | None,
     span: slice,
     size: int,
     before: Tensor | None,
+    kernel: Kernel,
 ) -> tuple[Tensor, Tensor]:
     """The tokens of ``span`` in chunks of ``size``, which divides it. ``before``: the document that the state is of."""
     q, k, v = (tensor[:, :, span].unflatten(2, (-1, size)) for tensor in (q, k, v))  # (batch, heads, chunks, size, .)
@@ -69,7 +90,6 @@ def _chunks(
     else:
         real = real[:, span].unflatten(1, (-1, size))  # (batch, chunks, size)
         clock = real.cumsum(-1)
-        k = k * real[:, None, ..., None]
     clock = clock[:, None].to(q.dtype)  # (batch or 1, 1, chunks or 1, size): real tokens of the chunk up to this one
     rate = rate[:, None, None]  # (heads, 1, 1)
 
@@ -79,6 +99,9 @@ def _chunks(
     onward = torch.exp(-rate * (clock[..., -1:] - clock))  # from each token to the end of its chunk
     inward = torch.exp(-rate * clock)  # from the incoming state to each token
     fade = inward[..., -1]  # (batch or 1, heads, chunks or 1)
+    if real is not None:  # a padded token is no key
+        within = within * real[:, None, :, None]
+        onward = onward * real[:, None]
     if documents is not None:
         documents = documents[:, span].unflatten(1, (-1, size))[:, None]  # (batch, 1, chunks, size)
         first = torch.zeros_like(documents[:, :, :1, 0]) if before is None else before[:, None, None]
@@ -88,14 +111,15 @@ def _chunks(
         inward = inward * (documents == previous[..., None])
         fade = fade * (documents[..., -1] == previous)
 
-    out = (q @ k.mT * within) @ v
-    added = (k * onward[..., None]).mT @ v  # (batch, heads, chunks, key, value)
+    out = (kernel.scores(q, k) * within) @ v
+    added = (kernel.features(k) * onward[..., None]).mT @ v  # (batch, heads, chunks, feature, value)
+    state = torch.zeros_like(added[:, :, 0]) if state is None else state
     fade = fade.expand(*fade.shape[:2], count)[..., None, None]
     states = []
     for index in range(count):
         states.append(state)
         state = fade[:, :, index] * state + added[:, :, index]
-    out = out + (q * inward[..., None]) @ torch.stack(states, 2)
+    out = out + (kernel.features(q) * inward[..., None]) @ torch.stack(states, 2)
     return out.flatten(2, 3), state
 
 
