@@ -134,7 +134,7 @@ def run(bar: Bar) -> ClaimResult:
 def table(model: MaskedWords) -> int:
     """Numbers of the tables that words are read with."""
     places = model.pooling.places if model.pooling is not None else None
-    return model.embedding.weight.numel() + (0 if places is None else places.weight.numel())
+    return model.embedding.get_parameter("weight").numel() + (0 if places is None else places.weight.numel())
 
 
 @torch.no_grad()

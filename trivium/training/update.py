@@ -67,7 +67,9 @@ class Updater:
         if self.pipeline is not None:
             with meter.measured(self._key(batch)), self._cast(batch):
                 return self.pipeline.backward(
-                    batch, settings.micro_batch, lambda *given: self._loss(objective, *given, step)
+                    batch,
+                    settings.micro_batch,
+                    lambda model, micro, number: self._loss(objective, model, micro, number, step),
                 )
         sums = torch.zeros(2, dtype=torch.float64, device=batch.ids.device)
         for number, micro in enumerate(batch.split(settings.micro_batch or len(batch))):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import _resolve_process_group, _world
+from torch.distributed.distributed_c10d import _world
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -68,11 +68,12 @@ class _Counter(TorchDispatchMode):
 
 def _size(args: Any, kwargs: Any) -> int:
     """Of the group that a collective is told, by itself or by its name."""
+    by_name = {name: group.size() for group, name in _world.pg_names.items()}
     for word in tree_leaves((args, kwargs)):
         if isinstance(word, dist.ProcessGroup):
             return word.size()
-        if isinstance(word, str) and word in _world.pg_names.values():
-            return _resolve_process_group(word).size()
+        if isinstance(word, str) and word in by_name:
+            return by_name[word]
     return dist.get_world_size()
 
 
