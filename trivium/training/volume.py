@@ -68,7 +68,7 @@ class _Counter(TorchDispatchMode):
 
 def _size(args: Any, kwargs: Any) -> int:
     """Of the group that a collective is told, by itself or by its name."""
-    by_name = {name: group.size() for group, name in _world.pg_names.items()}
+    by_name: dict[str, int] = {name: group.size() for group, name in _world.pg_names.items()}
     for word in tree_leaves((args, kwargs)):
         if isinstance(word, dist.ProcessGroup):
             return word.size()
