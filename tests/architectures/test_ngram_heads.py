@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trivium.architectures.llama import Llama
+from trivium.architectures.mixture_of_experts import MixtureOfExperts
 from trivium.architectures.ngram_heads import NgramHead, NgramHeads
 from trivium.architectures.transnormer import TransNormer
 from trivium.compare.contender import build, describe
@@ -45,6 +46,13 @@ def padding():
 
 def heads(model):
     return [block.mixer for block in model.blocks if isinstance(block.mixer, NgramHead)]
+
+
+def test_losses_that_the_base_asks_for_are_asked_for():
+    base = MixtureOfExperts(width=16, heads=2, hidden=8, balance=0.25)
+    model = NgramHeads(base=base).build(VOCAB)
+    assert model.auxiliary == base.auxiliary == {"z": 1e-3, "balance": 0.25}
+    assert {name.rpartition(".")[0] for name in model.train()(ids()).aux} >= {"z", "balance"}
 
 
 def test_the_texts_of_these_tests_have_something_to_look_up(model):

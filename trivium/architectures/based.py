@@ -40,6 +40,7 @@ from trivium.core.method import method
 from trivium.models.sites import Heads, Site
 from trivium.models.skeleton import Block, Context, Linear, Memory, Role, SequenceMixer, Skeleton, linear_flops
 from trivium.models.slots import GatedMLP, Head, RMSNorm, RotaryPosition, TokenEmbedding
+from trivium.nn.attention import banded_pairs
 from trivium.nn.convolution import short_convolution
 from trivium.nn.rotary import rotate
 from trivium.nn.taylor_attention import taylor_attention, taylor_attention_step, taylor_width
@@ -208,10 +209,7 @@ class WindowAttention(SequenceMixer):
         return 2 * self.heads * self.head_width * kept * dtype.itemsize + torch.int64.itemsize
 
     def flops(self, length: int) -> int:
-        blocks = -(-length // self.window)
-        pairs = blocks * self.window * (2 * self.window - 1)
-        if length <= self.window:
-            pairs = length * (length + 1) // 2
+        pairs = banded_pairs(length, self.window)
         return linear_flops(self, length) + 4 * self.heads * self.head_width * pairs
 
     def sites(self) -> Mapping[str, Site]:

@@ -74,6 +74,11 @@ class NgramHeads:
         """That of the base."""
         return self.base.width
 
+    @property
+    def auxiliary(self) -> dict[str, float]:
+        """What training adds for the sake of the base."""
+        return dict(getattr(self.base, "auxiliary", {}))
+
     def build(self, vocab_size: int, *, seed: int = 0) -> Skeleton:
         """A model with initial weights that depend on the seed alone; the base's are those it has without the heads."""
         base = self.base.build(vocab_size, seed=seed)

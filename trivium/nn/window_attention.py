@@ -1,17 +1,15 @@
 """Softmax attention over a sliding window: a query sees the last W tokens of its document, itself among them.
 
-Queries are taken in blocks of W, each over the 2 W - 1 columns that any of them may see, so that the cost grows with
-time times W and not with the square of time. The memory holds the W - 1 last keys and values, or fewer while there are
-fewer, and how many of its columns are tokens of the row: the last so many. Padding is no token, wherever it stands: the
-tokens of a row are first brought together.
+The window itself is ``banded_attention``; here is what is remembered of a row whose window slides on: the W - 1 last
+keys and values, or fewer while there are fewer, and how many of these columns are tokens of the row, the last so many.
+Padding is no token, wherever it stands: the tokens of a row are first brought together.
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from trivium.nn.attention import attention
+from trivium.nn.attention import banded_attention
 from trivium.nn.sequences import columns_at, tokens_first
 
 Memory = tuple[Tensor, ...]
@@ -39,7 +37,7 @@ def window_attention(
     if memory is not None:
         k, v = (torch.cat((old.to(new.dtype), new), 2) for old, new in zip(memory[:2], (k, v), strict=True))
     held = None if memory is None else memory[2]
-    out = _blocks(q, k, v, window, held, documents)
+    out = banded_attention(q, k, v, window, documents=_numbered(held, k.shape[2] - time, documents, q))
     if back is not None:
         out = columns_at(out, back, 2)
     kept = min(window - 1, k.shape[2])
@@ -58,28 +56,18 @@ def window_attention(
     return out, (keys, values, (tokens if held is None else tokens + held).clamp(max=kept))
 
 
-def _blocks(q: Tensor, k: Tensor, v: Tensor, window: int, held: Tensor | None, documents: Tensor | None) -> Tensor:
-    """Queries, the last of as many columns as there are keys, in blocks. ``held``: tokens among the columns before."""
+def _numbered(held: Tensor | None, past: int, documents: Tensor | None, q: Tensor) -> Tensor | None:
+    """(batch, past + time): the document of each column; that of what is remembered is 0, and columns of the memory
+    that are no tokens are of none. None where a query may see all columns of its window."""
+    whole = held is None or bool((held == past).all())
+    if documents is None and whole:
+        return None
     batch, _, time, _ = q.shape
-    past = k.shape[2] - time
-    if window >= time and held is None and documents is None:
-        return attention(q, k, v)
-    window = min(window, past + time)
-    size = min(window, time)
-    lead, tail = window - 1 - past, -time % size  # columns that are missing before the first and behind the last
-    span = size + window - 1
-    q = F.pad(q, (0, 0, 0, tail)).unflatten(2, (-1, size)).transpose(1, 2)  # (batch, blocks, heads, size, width)
-    k, v = (F.pad(x, (0, 0, lead, tail)).unfold(2, span, size).permute(0, 2, 1, 4, 3) for x in (k, v))
-    columns = torch.arange(window - 1 + time + tail, device=q.device)
-    first = lead + past - (0 if held is None else held[:, None])  # the first column that is a token
-    seen = (columns >= first).view(-1, 1, columns.shape[0]).unfold(2, span, size)  # (batch or 1, 1, blocks, span)
-    mask = torch.ones(size, span, dtype=torch.bool, device=q.device).tril(window - 1).triu() & seen[:, 0, :, None]
-    if documents is not None:
-        asking = F.pad(documents, (0, tail)).unflatten(1, (-1, size))
-        mask = mask & (asking[..., None] == F.pad(documents, (window - 1, tail)).unfold(1, span, size)[:, :, None])
-    mask = mask.expand(batch, -1, -1, -1).flatten(0, 1)[:, None]  # (batch * blocks, 1, size, span)
-    out = attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask)
-    return out.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)[:, :, :time]
+    own = torch.zeros(batch, time, dtype=torch.int64, device=q.device) if documents is None else documents
+    if held is None:
+        return own
+    before = -(torch.arange(past, device=q.device) < past - held[:, None]).long()
+    return torch.cat((before, own), 1)
 
 
 def window_attention_reference(
