@@ -194,6 +194,17 @@ def test_a_narrow_band_reads_a_tree_in_one_pass():
     torch.testing.assert_close(model(new, state=kept).logits, model(whole).logits[:, -4:], **EXACT)
 
 
+def test_a_narrow_band_goes_on_in_stretches_of_layers():
+    model, tokens = lively(GPT(window=3, depth=4)), ids()
+    whole = model(tokens).logits
+    stream, state = model.go_on(0, 2, ids=tokens[:, :9])
+    stream, state = model.go_on(2, 4, hidden=stream, state=state)
+    torch.testing.assert_close(model.read_out(stream), whole[:, :9], **EXACT)
+    stream, state = model.go_on(0, 2, ids=tokens[:, 9:], state=state)
+    stream, state = model.go_on(2, 4, hidden=stream, state=state)
+    torch.testing.assert_close(model.read_out(stream), whole[:, 9:], **EXACT)
+
+
 def test_a_banded_layer_sees_its_window_and_a_dense_one_everything():
     model = lively(GPT(window=3))
     x = torch.randn(1, 9, 64, generator=torch.Generator().manual_seed(5), dtype=torch.float64)

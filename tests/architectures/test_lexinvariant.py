@@ -225,6 +225,7 @@ def test_a_pass_in_stretches_of_layers_stays_in_its_lexicon():
     torch.testing.assert_close(read, whole[:, :9], **EXACT)
     _, state = model.go_on(1, 2, hidden=stream, state=state)
     stream, lower = model.go_on(0, 1, ids=tokens[:, 9:14], state=state)
+    assert torch.equal(lower.buffers.twin().lexicon[0], numbers)
     _, state = model.go_on(1, 2, hidden=stream, state=lower)
     torch.testing.assert_close(model(tokens[:, 14:], state=state).logits, whole[:, 14:], **EXACT)
 
