@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from trivium.compare import holes, suites
 from trivium.compare.comparison import Comparison, Report
 from trivium.compare.contender import build, describe
 from trivium.compare.executors import Executor, Ray
+from trivium.compare.matching import matched
 from trivium.compare.plan import Named
 from trivium.compare.report import table
 from trivium.compare.training import Training
@@ -56,6 +58,9 @@ class Command:
     """Tuning trials for each contender on the validation split, on shares of a second budget as large as the first."""
     training: str | None = None
     """What stays fixed where models are trained, such as "training(corpus='stories', length=256, batch_size=8)"."""
+    match: Literal["parameters", "flops"] | None = None
+    """Bring architectures to one size first, by the width inside their feed-forwards: that of the baseline, or of the
+    first of them."""
     folder: Path | None = None
     """Where the run goes; by default runs/KIND[-SUITE]. A folder that holds this comparison is gone on with."""
     executor: Literal["process", "ray"] = "process"
@@ -95,6 +100,9 @@ class Command:
         system: Any = self.model
         if hole.per_seed:
             system = Training.read(self.training) if self.training else None
+            contenders = self._matched(contenders, system or Training()) if self.match else contenders
+        elif self.match:
+            raise ValueError(f"no sizes differ in a comparison of {self.kind}; leave --match away")
         elif self.training:
             raise ValueError(f"nothing is trained in a comparison of {self.kind}; leave --training away")
         elif (self.dtype, self.device) != ("float32", "cpu"):
@@ -120,6 +128,14 @@ class Command:
         report = comparison.run(self.folder or home, executor=executor, retry=self.retry)
         show(report, as_json=self.json)
         return exit_code(report)
+
+    def _matched(self, contenders: Sequence[str], training: Training) -> list[Any]:
+        """The contenders at the size of the baseline, which comes first here and is one of them."""
+        if self.kind != "architectures":
+            raise ValueError(f"--match is for architectures, not for {self.kind}")
+        recipes = [build(self.kind, text) for text in (self.baseline, *contenders) if text]
+        sized = matched(recipes, training.tokenizer.vocab_size, by=self.match or "parameters", length=training.length)
+        return sized[1:] if self.baseline else sized
 
     def _command(self) -> str:
         """This command as it can be typed again."""
