@@ -133,8 +133,9 @@ def run(bar: Bar) -> ClaimResult:
 
 def table(model: MaskedWords) -> int:
     """Numbers of the tables that words are read with."""
-    places = model.pooling.places if model.pooling is not None else None
-    return model.embedding.get_parameter("weight").numel() + (0 if places is None else places.weight.numel())
+    places = None if model.pooling is None else model.pooling.places
+    parts = [model.embedding] if places is None else [model.embedding, places]
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())
 
 
 @torch.no_grad()

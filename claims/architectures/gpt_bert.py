@@ -119,8 +119,8 @@ def run(bar: Bar) -> ClaimResult:
 claim = Claim(
     statement="At equal steps one model trained on causal and masked rows picks the pronoun that agrees more often "
     "than if trained on causal rows alone, reading forwards, and than on masked rows alone, reading both ways.",
-    paper="Charpentier and Samuel 2024: the hybrid is better than masked-only or causal-only training at 10M and 100M "
-    "words on minimal pairs and in fine-tuning, and won the BabyLM challenge 2024 among 31 submissions.",
+    paper="Charpentier and Samuel 2024: the hybrid is better than masked-only and than causal-only training. Hu et al. "
+    "2024: it won the BabyLM challenge, ahead of all other approaches among 31 submissions.",
     rule="Accuracy on pairs of held-out windows that differ in one pronoun, three rows in four masked minus causal "
     "rows alone (both read forwards), and minus masked rows alone (both read both ways), paired over 5 seeds, each "
     "with a 95 % t-interval above 0: supported; any interval below 0: contradicted; otherwise not visible.",

@@ -7,9 +7,11 @@ import torch
 
 from tests.families import ATTENTION_FAMILIES, VOCAB, wrapped
 from tests.models.test_huggingface import close
+from trivium.architectures.gpt_bert import GptBert
 from trivium.architectures.llama import Llama
 from trivium.core.errors import NotOffered
 from trivium.core.meter import Meter
+from trivium.models.skeleton import linear_flops
 from trivium.models.state import Buffers
 
 PROMPT = torch.tensor([[0, 0, 3, 4, 5, 6, 7], [9, 8, 7, 6, 5, 4, 3]])
@@ -37,7 +39,7 @@ class Added(torch.nn.Module):
         return self.given(hidden, ctx) + self.table[ctx.positions]
 
 
-@pytest.fixture(scope="module", params=[*ATTENTION_FAMILIES, "native", "native, added"])
+@pytest.fixture(scope="module", params=[*ATTENTION_FAMILIES, "native", "native, added", "native, relative"])
 def family(request):
     return request.param
 
@@ -46,7 +48,10 @@ def family(request):
 def model(family):
     if not family.startswith("native"):
         return wrapped(family)
-    made = Llama(width=32, depth=3, heads=4, hidden=48, context=128).build(VOCAB, seed=1).double().eval()
+    sizes = {"width": 32, "depth": 3, "heads": 4, "hidden": 48}
+    relative = family.endswith("relative")
+    recipe = GptBert(**sizes, depth_weights=False) if relative else Llama(**sizes, context=128)
+    made = recipe.build(VOCAB, seed=1).double().eval()
     with torch.no_grad():
         for weight in made.parameters():
             weight.mul_(4.0 if weight.ndim > 1 else 1.0)
@@ -211,7 +216,7 @@ def test_what_is_lacking_must_be_given_before_the_layers_go_on(model):
             model.go_on(words.pop("start"), words.pop("stop"), **words, state=state)
 
 
-def test_a_stretch_is_metered(model):
+def test_a_stretch_is_metered(model, family):
     state = begun(model)
     with Meter() as meter:
         model(NEW, state=state)
@@ -221,6 +226,8 @@ def test_a_stretch_is_metered(model):
             split(model, 1, NEW, state)
         assert (meter.spent.calls, meter.spent.evaluations, meter.spent.positions) == (2, 4, 12)
         head = 2 * 6 * model.width * VOCAB
+        if family == "native, relative":
+            head += linear_flops(model.norm, 6)  # a matrix before it
         # Masks are reckoned once more, with a sum along the columns.
         assert meter.spent.flops == pytest.approx(whole.flops - head, rel=1e-3)
 

@@ -50,10 +50,11 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("width", [1, 2, 5, 16])
 @pytest.mark.parametrize("features", [taylor_features, taylor_features_reference])
-def test_features_give_the_polynomial(features):
-    q, k = 3 * rand(7, 16), 3 * rand(7, 16, seed=1)
-    z = q @ k.mT / 4
+def test_features_give_the_polynomial(features, width):
+    q, k = 3 * rand(7, width), 3 * rand(7, width, seed=1)
+    z = q @ k.mT / width**0.5
     torch.testing.assert_close(features(q) @ features(k).mT, 1 + z + z**2 / 2, atol=1e-12, rtol=1e-12)
     torch.testing.assert_close(TAYLOR.scores(q, k), 1 + z + z**2 / 2, atol=1e-12, rtol=1e-12)
 
@@ -61,12 +62,13 @@ def test_features_give_the_polynomial(features):
 def test_as_many_features_as_the_paper_counts_and_as_there_are_different_ones():
     assert taylor_features_reference(rand(16)).shape == (273,)
     assert taylor_features(rand(16)).shape == (taylor_width(16),) == (153,)
+    assert taylor_features(rand(5)).shape == (taylor_width(5),) == (21,)
 
 
 def test_a_hand_worked_map_and_row():
     x = torch.tensor([2.0, 3.0], dtype=torch.float64)
     root = 2**0.25
-    expected = x.new_tensor([1, 2 / root, 3 / root, 4 / 2, 6 / math.sqrt(2), 9 / 2])
+    expected = x.new_tensor([1, 2 / root, 3 / root, 4 / 2, 9 / 2, 6 / math.sqrt(2)])
     torch.testing.assert_close(taylor_features(x), expected)
     q = x.new_tensor([1.0, 1.0]).view(1, 1, 2, 1)  # d' = 1, so z is the product
     k, v = x.new_tensor([2.0, -1.0]).view(1, 1, 2, 1), x.new_tensor([10.0, 1.0]).view(1, 1, 2, 1)

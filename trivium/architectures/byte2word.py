@@ -201,11 +201,10 @@ class MaskedWords(Native):
         self.depth = recipe.depth
         self.max_positions = recipe.context
         self.hidden_id, self.more_id, self.end_id = (len(pieces) + number for number in range(OWN))
-        self._spell_out(pieces)
+        rows = self._spell_out(pieces)
         if recipe.byte_width is None:
             self.embedding, self.pooling = TokenEmbedding(self.vocab_size, width), None
         else:
-            rows = int(self.spelling.max()) + 1
             self.embedding, self.pooling = TokenEmbedding(rows, recipe.byte_width), Pooling(recipe, recipe.byte_width)
         self.position = RotaryPosition(width // recipe.heads, recipe.base)
         self.blocks = nn.ModuleList(
@@ -224,9 +223,9 @@ class MaskedWords(Native):
         self.head = Head(width, self.vocab_size)
         initialise(self, seed)
 
-    def _spell_out(self, pieces: tuple[str, ...]) -> None:
+    def _spell_out(self, pieces: tuple[str, ...]) -> int:
         """Rows of the table for each id: its bytes; a row of its own for each special token and for a hidden word; none
-        for the further pieces of that and for the end."""
+        for the further pieces of that and for the end. Returns how many rows there are."""
         rows, specials = [], 256
         for piece in (*pieces, ""):
             rows.append([ord(char) for char in piece] or [specials])
@@ -241,6 +240,7 @@ class MaskedWords(Native):
         self.register_buffer("sizes", sizes, persistent=False)
         self.register_buffer("begins", begins, persistent=False)
         self.register_buffer("alone", (first >= 256) & (torch.arange(len(rows)) < len(pieces)), persistent=False)
+        return specials
 
     def embed(self, ids: Tensor) -> Tensor:
         raise NotOffered("words are read off the bytes of ids, so this model has no embeddings of ids ('embeds')")

@@ -112,14 +112,14 @@ def _chunks(
         fade = fade * (documents[..., -1] == previous)
 
     out = (kernel.scores(q, k) * within) @ v
-    added = (kernel.features(k) * onward[..., None]).mT @ v  # (batch, heads, chunks, feature, value)
+    added = kernel.features(k).mT @ (v * onward[..., None])  # (batch, heads, chunks, feature, value)
     state = torch.zeros_like(added[:, :, 0]) if state is None else state
     fade = fade.expand(*fade.shape[:2], count)[..., None, None]
     states = []
     for index in range(count):
         states.append(state)
         state = fade[:, :, index] * state + added[:, :, index]
-    out = out + (kernel.features(q) * inward[..., None]) @ torch.stack(states, 2)
+    out = out + (kernel.features(q) @ torch.stack(states, 2)) * inward[..., None]
     return out.flatten(2, 3), state
 
 

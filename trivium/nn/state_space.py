@@ -182,7 +182,8 @@ def diagonal_ssm_reference(u: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Te
 
 def _powers(log_a: Tensor, count: int) -> Tensor:
     """(heads, modes, count): A^0, A^1, ..."""
-    return torch.exp(log_a[..., None] * torch.arange(count, device=log_a.device))
+    exponents = torch.arange(count, device=log_a.device)
+    return torch.polar(torch.exp(log_a.real[..., None] * exponents), log_a.imag[..., None] * exponents)
 
 
 def _ahead(c: Tensor) -> Tensor:
