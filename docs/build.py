@@ -361,8 +361,8 @@ def parallelism_page() -> str:
     rows += [
         "## On paper",
         "",
-        f"A step on {A100.name}s, projected by the same formulas in bfloat16 with float32 weights and AdamW (16 "
-        f"bytes a parameter, activations computed again): {A100.flops / 1e12:.0f} TFLOP/s reached in matrix products, "
+        f"A step on accelerators like the {A100.name}, projected by the same formulas in bfloat16 with float32 weights "
+        f"and AdamW (16 bytes a parameter, activations computed again): {A100.flops / 1e12:.0f} TFLOP/s reached in matrix products, "
         f"{A100.inside / 1e9:.0f} GB/s within a node of {A100.per_node} and {A100.between / 1e9:.0f} GB/s between "
         "nodes. Nothing overlaps here, so these are upper bounds; no run of this size was made.",
         "",

@@ -87,7 +87,7 @@ def test_it_finds_the_bottom_sooner_than_chance():
         ]
         return sum(trace.regret(8, 0.0) for trace in traces) / times
 
-    assert regret(Boshnas(fit=30, steps=40), 3) < 0.5 * regret(RandomSearch(), 300)
+    assert regret(Boshnas(fit=30, steps=12), 3) < 0.5 * regret(RandomSearch(), 300)
 
 
 @pytest.mark.parametrize("changes", [{"dropout": 0.6}, {"passes": 3}, {"fit": 10}, {"fit_rate": 0.1}])
@@ -100,7 +100,7 @@ def test_the_settings_of_the_fit_change_the_surrogate(changes):
 def test_the_settings_of_the_search_change_what_is_asked(changes):
     points, values = grid()
     one, two = (
-        Boshnas(**{"fit": 10, "steps": 20} | given)(
+        Boshnas(**{"fit": 10, "steps": 8} | given)(
             points, lambda index, _: values[index], queries=7, generator=draws(1)
         ).asked
         for given in ({}, changes)

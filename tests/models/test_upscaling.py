@@ -90,6 +90,10 @@ def test_a_pretrained_model_with_copies_is_its_own_layers_in_that_order(family, 
     assert deeper.config.num_hidden_layers == opened.depth == len(layers)
     assert count(deeper) == count(model) + sum(count(model.parts.blocks[at]) for at in range(first, last))
     assert deeper.offers == model.offers
+    configs = [
+        {id(part.config) for part in one.parts.blocks.modules() if hasattr(part, "config")} for one in (model, deeper)
+    ]
+    assert len(configs[0]) == len(configs[1])  # one for all: the adapter changes it for a pass
 
 
 def test_the_layer_types_of_a_copy_are_those_of_its_layer():

@@ -76,3 +76,15 @@ def test_more_axes_than_points_are_zeros_and_the_result_has_one_sign():
 def test_arrows_lie_between_blocks():
     with pytest.raises(ValueError, match="0 -> 3 is not between two of the 2 blocks"):
         Graph(("a", "b"), ((0, 3),))
+
+
+def test_a_block_is_known_by_what_it_feeds_too():
+    """Fed by nothing, the first blocks differ in what comes after them alone."""
+    one, two = (set(subtrees(chain("a", after), rounds=1)) for after in ("b", "c"))
+    assert one & two == {"a"}
+
+
+def test_one_level_knows_the_first_parts_alone():
+    one, two = chain("in", "head/sdp/16", "out"), chain("in", "head/wma/32", "out")
+    assert subtrees(one, levels=1) == subtrees(two, levels=1)
+    assert subtrees(one, levels=2) != subtrees(two, levels=2)

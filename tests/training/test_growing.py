@@ -64,7 +64,7 @@ def test_identity_copies_start_as_the_model_and_no_steps_train_nothing(tmp_path)
 
 def test_a_longer_context_is_trained_and_kept(tmp_path):
     system = small()
-    recipe = Further(steps=3, batch_size=2, doublings=0, learning_rate=1e-3, long_share=0.9)
+    recipe = Further(steps=3, batch_size=2, doublings=0, learning_rate=1e-3, long_share=0.9, micro_batch=1)
     card = widen_context(system, [CORPUS], tmp_path, context=128, base=5e5, factor=2.0, recipe=recipe)
     opened = load(tmp_path / "model").model
     assert opened.max_positions == 128

@@ -124,8 +124,8 @@ class Surrogate:
         target = 0.1 + 0.8 * (told - told.min()) / (told.max() - told.min()).clamp(min=1e-12)
         for _ in range(self.recipe.fit):
             guess = self.teacher.passes(known, 1, self.recipe.dropout, self.generator)[0]
-            mean, spread = self.values(known)
-            self._step(F.mse_loss(guess, target) + gaussian_loss(mean, spread, target))
+            mean, variance = self.values(known)
+            self._step(F.mse_loss(guess, target) + gaussian_loss(mean, variance, target))
         deviation = self.deviation(places)
         self.unit = float(deviation.max().clamp(min=1e-12)) / 0.9  # so that the sigmoid ends where it still moves
         for _ in range(self.recipe.fit):

@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+MEAN, SQUARE = 0.9, 0.999
+"""What the running means keep of themselves at each step."""
+
 
 def diagonal(
     function: Callable[[Tensor], Tensor], x: Float[Tensor, "axes"], signs: Float[Tensor, "axes"]
@@ -38,7 +41,6 @@ def minimise(
     patience: int = 5,
     tolerance: float = 1e-5,
     bounds: tuple[Float[Tensor, "axes"], Float[Tensor, "axes"]] | None = None,
-    betas: tuple[float, float] = (0.9, 0.999),
 ) -> Float[Tensor, "axes"]:
     """The best point met within the bounds. Ends after ``patience`` steps in a row that change the value by less than
     the tolerance."""
@@ -56,8 +58,8 @@ def minimise(
         if still >= patience:
             break
         before = float(value)
-        mean = betas[0] * mean + (1 - betas[0]) * slope
-        square = betas[1] * square + (1 - betas[1]) * curve.square()
-        scale = (square / (1 - betas[1] ** step)).sqrt() + 1e-8
-        x = (x - rate * mean / (1 - betas[0] ** step) / scale).clamp(low, high)
+        mean = MEAN * mean + (1 - MEAN) * slope
+        square = SQUARE * square + (1 - SQUARE) * curve.square()
+        scale = (square / (1 - SQUARE**step)).sqrt() + 1e-8
+        x = (x - rate * mean / (1 - MEAN**step) / scale).clamp(low, high)
     return best
