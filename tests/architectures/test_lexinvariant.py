@@ -4,11 +4,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import AutoModelForCausalLM
 
 from trivium.architectures.lexinvariant import LEARNED, DrawnEmbedding, LexInvariant
 from trivium.architectures.llama import Llama
 from trivium.core.errors import NotOffered
-from trivium.models.export import TriviumForCausalLM
+from trivium.models.export import TriviumForCausalLM, register
 from trivium.models.saving import restore, save
 from trivium.models.unembedding import unembedding
 from trivium.training.optimizers import decayed
@@ -292,10 +293,19 @@ def test_what_was_drawn_without_gradients_serves_training_and_follows_the_dtype(
 
 @pytest.mark.parametrize("share", [1.0, 0.4])
 def test_saved_and_exported_it_stays_what_it_is(share, tmp_path):
-    model = LexInvariant(share=share).build(VOCAB, seed=3).eval()
-    save(model, tmp_path)
+    model = LexInvariant(share=share).build(VOCAB, seed=3)
+    for _ in range(2):
+        model(ids())
+    save(model.eval(), tmp_path)
     again = restore(tmp_path)
     assert torch.equal(again(ids()).logits, model(ids()).logits)
+    register()
+    with torch.random.fork_rng():
+        loaded, told = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+    assert int(loaded.model.embedding.passes) == int(again.embedding.passes) == 2  # the count goes on
+    assert torch.equal(loaded(ids()).logits, model(ids()).logits)
     wrapped = TriviumForCausalLM.wrap(again)
     tokens = ids()
     for _ in range(6):

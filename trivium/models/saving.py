@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from trivium.core import files
 from trivium.core.errors import BrokenModel, TriviumError, did_you_mean
@@ -48,13 +49,18 @@ def save(model: Native, folder: str | Path, tokenizer: Any = None) -> None:
     """Write a model, each file whole or not at all. Tensors that are shared are written once."""
     folder = Path(folder)
     config = configuration(model)
-    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.named_parameters()}
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in _kept(model).items()}
     with files.written(folder / WEIGHTS) as part:
         save_file(tensors, part, metadata={"format": "pt"})
     if tokenizer is not None:
         config |= {f"{role}_token_id": getattr(tokenizer, role) for role in ("bos", "eos", "pad")}
         tokenizer.save(folder)
     files.write(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+
+
+def _kept(model: Native) -> dict[str, Tensor]:
+    """What a folder holds of a model: parameters and buffers, each once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def restore(folder: str | Path) -> Native:
@@ -118,7 +124,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 @torch.no_grad()
 def _fill(model: Native, path: Path) -> None:
     """Copy every tensor of a file into the model, once all names and shapes are known to agree."""
-    wanted = dict(model.named_parameters())
+    wanted = _kept(model)
     shared = {name for name, _ in model.named_parameters(remove_duplicate=False)} - wanted.keys()
     try:
         with safe_open(path, framework="pt") as file:
@@ -131,12 +137,12 @@ def _fill(model: Native, path: Path) -> None:
                 raise BrokenModel(
                     f"{path} holds a tensor {name!r} that this recipe has no place for{did_you_mean(name, wanted)}"
                 )
-            for name, parameter in wanted.items():
+            for name, tensor in wanted.items():
                 shape = tuple(file.get_slice(held[name]).get_shape())
-                if shape != parameter.shape:
-                    raise BrokenModel(f"{path}: tensor {name!r} is {shape}, the recipe wants {tuple(parameter.shape)}")
-            for name, parameter in wanted.items():
-                parameter.copy_(file.get_tensor(held[name]))
+                if shape != tensor.shape:
+                    raise BrokenModel(f"{path}: tensor {name!r} is {shape}, the recipe wants {tuple(tensor.shape)}")
+            for name, tensor in wanted.items():
+                tensor.copy_(file.get_tensor(held[name]))
     except FileNotFoundError:
         raise BrokenModel(f"{path} is missing; a model folder holds {CONFIG} and {WEIGHTS}") from None
     except SafetensorError as error:
