@@ -364,7 +364,8 @@ def parallelism_page() -> str:
         f"A step on accelerators like the {A100.name}, projected by the same formulas in bfloat16 with float32 weights "
         f"and AdamW (16 bytes a parameter, activations computed again): {A100.flops / 1e12:.0f} TFLOP/s reached in "
         f"matrix products, {A100.inside / 1e9:.0f} GB/s within a node of {A100.per_node} and "
-        f"{A100.between / 1e9:.0f} GB/s between nodes. Nothing overlaps here, so these are upper bounds; no run of this size was made.",
+        f"{A100.between / 1e9:.0f} GB/s between nodes. Nothing overlaps here, so these are upper bounds; no "
+        "run of this size was made.",
         "",
         "| model | parameters | GPUs (data x tensor x pipeline) | memory a GPU | computing | tensor | data | "
         "pipeline | bubble | step at most | TFLOP/s a GPU at least |",
