@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.compare.claim import list_claims, recorded
+from trivium.compare.holes import HOLES
 from trivium.compare.report import chart_svg, page
 from trivium.core.capabilities import OFFERS
 from trivium.core.method import PACKAGE, Entry, entries, kind_summary, kinds
@@ -141,8 +142,7 @@ def kind_page(kind: str) -> str:
         "",
         kind_summary(kind),
         "",
-        f"Compare them: `trivium compare {kind}`.",
-        "",
+        *([f"Compare them: `trivium compare {kind}`.", ""] if kind in HOLES else []),
         *_table(entries(kind), ""),
     ]
     return "\n".join(rows)
