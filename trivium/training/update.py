@@ -90,7 +90,7 @@ class Updater:
 
     def _key(self, batch: Batch) -> tuple[object, ...] | None:
         """What the cost of a pass depends on, where shapes tell."""
-        if not self.model.cost_by_shape:
+        if not getattr(self.model, "cost_by_shape", True):  # a trained part is no language model
             return None
         return (self.run, *batch.ids.shape, batch.mask is None, batch.segments is None)
 
