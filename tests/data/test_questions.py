@@ -68,7 +68,7 @@ def test_lines_that_are_not_of_a_form_are_named(form, tmp_path):
 def test_a_pair_of_equal_sentences_is_refused(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps({**ROWS["blimp"], "sentence_bad": "It is."}))
-    with pytest.raises(ValueError, match=r"line 1 .* both sentences are .*It is\."):
+    with pytest.raises(ValueError, match=r"line 1 .*both sentences are"):
         read(path, "blimp")
 
 
