@@ -27,6 +27,7 @@ GENERATED = (
     "claims.md",
     "speed.md",
     "guide/parallelism.md",
+    "guide/recipes.md",
     "contributing.md",
     "changes.md",
     "index.md",
@@ -37,6 +38,7 @@ GUIDES = (
     "prompting",
     "architectures",
     "training",
+    "recipes",
     "parallelism",
     "attribution",
     "certificate",
@@ -62,6 +64,7 @@ def main() -> None:
     write("claims.md", claims_page())
     write("speed.md", speed_page())
     write("guide/parallelism.md", parallelism_page())
+    write("guide/recipes.md", recipes_page())
     gallery()
     reference()
     navigation()
@@ -316,6 +319,25 @@ GIANTS = {
 tokens a step, 8 parts of a matrix and 35 stages (Smith et al. 2022, arXiv:2201.11990, section 2.4)."""
 A100 = Hardware("A100 80 GB", flops=312e12 * 0.45, inside=240e9, between=20e9, memory=80e9)
 """45 % of the peak in matrix products; four fifths of NVLink's 300 GB/s and of 200 Gb/s InfiniBand, one way."""
+
+
+def recipes_page() -> str:
+    """Every recipe of a model family: what it says of itself, and its code."""
+    rows = [
+        "# Recipes of model families",
+        "",
+        "Published models, scaled down to minutes on two cores. Each is a Python file that `trivium train --recipe` takes;",
+        "change what you like and point it at your own corpus.",
+        "",
+    ]
+    for path in sorted((ROOT / "recipes").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        said = ast.get_docstring(ast.parse(text)) or ""
+        title, _, rest = said.partition("\n")
+        code = text.split('"""', 2)[2].strip()
+        rows += [f"## {path.stem}", "", title, rest, "", f'??? note "{path.name}"', ""]
+        rows += [f"    {line}" for line in ("```python\n" + code + "\n```").splitlines()] + [""]
+    return "\n".join(rows)
 
 
 def parallelism_page() -> str:
