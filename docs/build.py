@@ -326,8 +326,8 @@ def recipes_page() -> str:
     rows = [
         "# Recipes of model families",
         "",
-        "Published models, scaled down to minutes on two cores. Each is a Python file that `trivium train --recipe` takes;",
-        "change what you like and point it at your own corpus.",
+        "Published models, scaled down to minutes on two cores. Each is a Python file that `trivium train --recipe`",
+        "takes; change what you like and point it at your own corpus.",
         "",
     ]
     for path in sorted((ROOT / "recipes").glob("*.py")):

@@ -31,7 +31,8 @@ Caveats
     Left out: jitter of the router, balancing by a bias in place of a loss, Switch's smaller initial values. With
     several experts a gate of 1 would teach the router nothing, so top_k 1 wants gate_norm "none". One expert is the
     dense feed-forward, with no router. Gates that sum to 1 take the mean of k narrow experts where a dense layer takes
-    the sum over its whole width, so that at first the layer says less and learns more slowly. Large gains were shown at equal compute, not at equal parameters or memory.
+    the sum over its whole width, so that at first the layer says less and learns more slowly. Large gains were shown at
+    equal compute, not at equal parameters or memory.
 """
 
 import math
