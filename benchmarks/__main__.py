@@ -17,12 +17,12 @@ from trivium.core.files import write
 from trivium.core.provenance import provenance
 
 HERE = Path(__file__).parent
-OTHERS = {"__main__", "__init__", "pairs"}
+OTHERS = {"pairs"}
 
 
 def main(wanted: list[str], options: dict[str, Any]) -> None:
     """Run the named benchmarks, or all, each with the options that it knows."""
-    known = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in OTHERS)
+    known = sorted(path.stem for path in HERE.glob("[!_]*.py") if path.stem not in OTHERS)
     for name in wanted or known:
         if name not in known:
             sys.exit(f"no benchmark is called {name!r}; there are {', '.join(known)}")
@@ -49,6 +49,7 @@ if __name__ == "__main__":
     parser.add_argument("--drafts", help="folder with trained drafters: medusa, hidden_transfer, chimera, draft")
     parser.add_argument("--gguf", help="the 4-bit file of the model, for llama.cpp; fetched where not given")
     parser.add_argument("--model", help="a folder or name in place of smollm2-135m, where the benchmark allows it")
+    parser.add_argument("--litgpt", help="the Python of an environment with litgpt, which wants packages of its own")
     parser.add_argument("--count", type=int, help="prompts of each kind, where there are such")
     parser.add_argument("--repeats", type=int, help="runs of each contestant")
     parser.add_argument("--device", help="where the model runs, such as cuda; the processor by default")

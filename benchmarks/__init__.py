@@ -1,0 +1,1 @@
+"""Speed against peers: ``python -m benchmarks``. A package, since other installed packages use its name too."""
