@@ -1,5 +1,7 @@
 """Models whose attributions are known by hand."""
 
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -69,13 +71,29 @@ class Additive(Linear):
 
 
 class Smooth(Linear):
-    """Tokens interact: a soft attention of the last position over all."""
+    """Tokens interact: a soft attention of the last position over all, which can be seen."""
+
+    def __init__(self, offers: frozenset[str] = OFFERS | {"attention"}, seed: int = 0) -> None:
+        super().__init__(offers, seed)
+        self.shown: list[dict[str, Tensor]] = []
 
     def predict(self, x: Tensor) -> Tensor:
         time = x.shape[1]
         scores = x @ x.mT + self.place[:time]
         causal = torch.ones(time, time, dtype=torch.bool).tril()
-        return torch.tanh(scores.masked_fill(~causal, float("-inf")).softmax(-1) @ x) @ self.head
+        weights = scores.masked_fill(~causal, float("-inf")).softmax(-1)
+        for seen in self.shown:
+            seen["blocks.0.attn.weights"] = weights[:, None]
+        return torch.tanh(weights @ x) @ self.head
+
+    def sites(self):
+        return ("blocks.0.attn.weights",)
+
+    @contextmanager
+    def capture(self, *names):
+        self.shown.append({})
+        yield self.shown[-1]
+        self.shown.pop()
 
 
 class Deaf(ByHand):

@@ -8,6 +8,7 @@ from trivium.nn.attention import (
     banded_attention,
     banded_attention_reference,
     banded_pairs,
+    shown_attention,
 )
 
 
@@ -48,6 +49,39 @@ def test_a_query_that_sees_nothing_gives_zeros_and_finite_gradients():
     out = attention(q, k, v, ragged(5, 5))
     assert (out[0, :, :2] == 0).all()
     assert all(grad.isfinite().all() for grad in torch.autograd.grad(out.sum(), (q, k, v)))
+
+
+@pytest.mark.parametrize("case", ["causal", "longer keys", "mask"])
+def test_shown_attention_is_attention(case):
+    """Outputs and gradients are those of the reference, queries that see nothing included."""
+    time, keys = (3, 7) if case == "longer keys" else (5, 5)
+    q, k, v = inputs(time, keys)
+    mask = ragged(time, keys) if case == "mask" else None
+    seen = {}
+
+    def keep(name):
+        return lambda x: seen.setdefault(name, x)
+
+    shown = shown_attention(q, k, v, mask, scores=keep("scores"), weights=keep("weights"))
+    slow = attention_reference(q, k, v, mask)
+    torch.testing.assert_close(shown, slow, atol=1e-10, rtol=0)
+    for a, b in zip(*(torch.autograd.grad(y.square().sum(), (q, k, v)) for y in (shown, slow)), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
+    hidden = torch.ones(time, keys, dtype=torch.bool).triu(keys - time + 1) if mask is None else ~mask
+    assert (seen["weights"].masked_select(hidden) == 0).all()
+    sums = seen["weights"].sum(-1)
+    blind = (~mask).all(-1).expand_as(sums) if case == "mask" else torch.zeros_like(sums, dtype=torch.bool)
+    torch.testing.assert_close(sums, (~blind).double(), atol=1e-12, rtol=0)
+    torch.testing.assert_close(seen["scores"], q @ k.repeat_interleave(2, 1).mT / 8**0.5, atol=1e-12, rtol=0)
+
+
+def test_what_is_changed_on_the_way_counts():
+    """Scores that are doubled are those of doubled queries; weights of nothing give nothing."""
+    q, k, v = inputs()
+    same = lambda x: x  # noqa: E731
+    twice = shown_attention(q, k, v, scores=lambda x: 2 * x, weights=same)
+    torch.testing.assert_close(twice, attention(2 * q, k, v), atol=1e-10, rtol=0)
+    assert (shown_attention(q, k, v, scores=same, weights=torch.zeros_like) == 0).all()
 
 
 def test_groups_equal_repeated_keys_and_values():

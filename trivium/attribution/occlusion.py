@@ -18,13 +18,13 @@ Caveats
     about zero.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trivium.attribution._prediction import Neutral, Prediction, check_neutral
+from trivium.attribution._replacing import replacing
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
@@ -60,16 +60,8 @@ class Occlusion:
         free = prediction.free.nonzero()[:, 0]
         hidden = torch.cat([free.new_tensor([-1]), free])  # the position each row hides; -1 is the prompt as it is
         with evaluating(model), torch.no_grad():
-            occlude = self._replacing(prediction)
+            occlude = replacing(prediction, self.replacement)
             values = torch.cat([occlude(rows[:, None] == places) for rows in hidden.split(self.batch_size)])
         scores = torch.zeros(len(ids), dtype=values.dtype, device=values.device)
         scores[free] = values[0] - values[1:]
         return prediction.attribution(scores, value=values[0].item())
-
-    def _replacing(self, prediction: Prediction) -> Callable[[Tensor], Tensor]:
-        """Which positions are hidden (rows, time) -> values (rows,)."""
-        if isinstance(self.replacement, int):
-            token = prediction.token(self.replacement)
-            return lambda hide: prediction.values(ids=prediction.ids.masked_fill(hide, token))
-        embeds, neutral = prediction.embeds(), prediction.neutral(self.replacement)
-        return lambda hide: prediction.values(embeds=torch.where(hide[..., None], neutral, embeds))

@@ -127,12 +127,14 @@ class Context:
         return self.real is None and self.seen is None and self.attend is None
 
     def last_seen(self, window: int) -> Tensor:
-        """(batch or 1, 1, time, slots + time) bool: of the columns that a query may see, the last ``window``. For what
-        is not unbroken; elsewhere they are the last columns, and no mask is needed."""
+        """(batch or 1, 1, time, slots + time) bool: of the columns that a query may see, the last ``window``. What is
+        unbroken needs no such mask to work by."""
         if window not in self._last_seen:
             mask = self.attention_mask
             if mask is None:
-                raise ValueError("every query may see all columns before it, so the last ones need no mask to be named")
+                keys = self.slots + self.time
+                mask = torch.ones(self.time, keys, dtype=torch.bool, device=self.positions.device)
+                mask = mask.tril(self.slots)[None, None]
             later = mask.flip(-1).cumsum(-1, dtype=torch.int32).flip(-1)  # visible ones from each column on
             self._last_seen[window] = mask & (later <= window)
         return self._last_seen[window]
@@ -557,6 +559,8 @@ class Skeleton(Native):
             offers.add("layers")  # else a layer reads streams from further below
         if all(mixer.bidirectional for mixer in self._mixers):
             offers.add("bidirectional")
+        if all("weights" in mixer.sites() for mixer in self._mixers):
+            offers.add("attention")
         if all(block.mixer.causal and block.channel.causal for block in self.blocks):  # type: ignore[union-attr]
             offers |= {"causal", "state"}
             if all(mixer.remembers == "tokens" for mixer in self._mixers):

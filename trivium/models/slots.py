@@ -17,7 +17,7 @@ from trivium.models.skeleton import (
     TokenMemory,
     linear_flops,
 )
-from trivium.nn.attention import attention, banded_attention, banded_pairs
+from trivium.nn.attention import attention, banded_attention, banded_pairs, shown_attention
 from trivium.nn.feedforward import swiglu
 from trivium.nn.norms import layer_norm, rms_norm, simple_rms_norm
 from trivium.nn.rotary import Layout, rotary_table, rotate
@@ -135,6 +135,7 @@ class Attention(SequenceMixer):
         self.k_proj = Linear(width, kv_heads * self.head_width, bias=bias)
         self.v_proj = Linear(width, kv_heads * self.head_width, bias=bias)
         self.o_proj = Linear(heads * self.head_width, width, bias=bias, role="out")
+        self.scores, self.weights = nn.Identity(), nn.Identity()  # passed where somebody looks at them
 
     def parallel(self, x: Tensor, ctx: Context) -> Tensor:
         return self._attend(x, None, ctx)
@@ -151,7 +152,10 @@ class Attention(SequenceMixer):
             q, k = rotate(q, *ctx.rotary, self.layout), rotate(k, *ctx.rotary, self.layout)
         if memory is not None:
             k, v = memory.extend(k, v)
-        if self.window is None:
+        if self.scores._forward_hooks or self.weights._forward_hooks:
+            mask = ctx.attention_mask if self.window is None else ctx.last_seen(self.window)
+            z = shown_attention(q, k, v, mask, scores=self.scores, weights=self.weights)
+        elif self.window is None:
             z = attention(q, k, v, ctx.attention_mask)
         elif ctx.unbroken:
             z = banded_attention(q, k, v, self.window, documents=ctx.documents)
@@ -174,6 +178,8 @@ class Attention(SequenceMixer):
             "q": Site(self.q_proj, view=Heads(self.heads)),
             "k": Site(self.k_proj, view=Heads(self.kv_heads)),
             "v": Site(self.v_proj, view=Heads(self.kv_heads)),
+            "scores": Site(self.scores),
+            "weights": Site(self.weights),
             "z": Site(self.o_proj, "input", view=Heads(self.heads)),
         }
 

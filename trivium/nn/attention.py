@@ -7,6 +7,8 @@ Query head h reads key-value group floor(h / (heads / groups)). A query that may
 not with the square of the length.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -68,6 +70,29 @@ def attention_reference(
         total = weights.sum(-1, keepdim=True)
         rows.append(weights / torch.where(total == 0, 1, total) @ v[:, group].to(wide))
     return torch.stack(rows, 1).to(q.dtype)
+
+
+def shown_attention(
+    q: Float[Tensor, "batch heads time width"],
+    k: Float[Tensor, "batch groups keys width"],
+    v: Float[Tensor, "batch groups keys value"],
+    mask: Bool[Tensor, "#batch #heads time keys"] | None = None,
+    *,
+    scores: Callable[[Tensor], Tensor],
+    weights: Callable[[Tensor], Tensor],
+) -> Float[Tensor, "batch heads time value"]:
+    """``attention`` whose scores and weights (batch, heads, time, keys), in float32 or wider, pass through functions
+    that may look at them and change them. The scores are scaled and not yet masked."""
+    time, keys, groups = q.shape[2], k.shape[2], k.shape[1]
+    wide = torch.promote_types(q.dtype, torch.float32)  # as the fused kernels reckon
+    k, v = (x.repeat_interleave(q.shape[1] // groups, 1).to(wide) for x in (k, v))
+    found = scores(q.to(wide) @ k.mT * q.shape[-1] ** -0.5)
+    if mask is None:
+        mask = torch.ones(time, keys, dtype=torch.bool, device=q.device).tril(keys - time)[None, None]
+    found = found.masked_fill(~mask, float("-inf"))
+    blind = (found == float("-inf")).all(-1, keepdim=True)  # who sees nothing
+    made = found.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
+    return (weights(made) @ v).to(q.dtype)
 
 
 def banded_attention(

@@ -1,0 +1,76 @@
+"""LIME: the weights of a model that is linear in which tokens are there."""
+
+import pytest
+import torch
+
+from tests.attribution.models import Additive, Smooth
+from trivium.attribution.lime import Lime, ridge
+from trivium.attribution.occlusion import Occlusion
+from trivium.core.nouns import Target
+
+IDS = torch.tensor([7, 3, 11, 5, 2, 9])
+LOGIT = Target(4, objective="logit")
+
+
+def explain(explainer, model, *, seed=0, **more):
+    return explainer(model, IDS, LOGIT, generator=torch.Generator().manual_seed(seed), **more)
+
+
+def test_terms_that_add_up_are_recovered():
+    """Each token's term is what occlusion finds; without a penalty LIME finds it too, and fits perfectly."""
+    model = Additive()
+    terms = explain(Occlusion(), model).scores
+    found = explain(Lime(ridge=1e-9), model)
+    torch.testing.assert_close(found.scores, terms, atol=1e-6, rtol=1e-6)
+    assert found.facts["fit"] == pytest.approx(1.0)
+
+
+def test_a_penalty_shrinks_the_weights():
+    free, held = (explain(Lime(ridge=penalty), Smooth()).scores.norm() for penalty in (0.0, 100.0))
+    assert held < 0.5 * free
+
+
+def test_the_kernel_decides_what_is_near():
+    narrow, wide = (explain(Lime(width=width), Smooth()).scores for width in (0.05, 10.0))
+    assert (narrow - wide).abs().max() > 1e-3
+    few = explain(Lime(masks=3), Smooth()).scores
+    assert few.isfinite().all()
+
+
+def test_ridge_by_hand():
+    """One token, there in half of the masks, equal weights: the difference of the means, shrunk by n/4 over n/4 + a."""
+    kept = torch.tensor([[1.0], [0.0], [1.0], [0.0]], dtype=torch.float64)
+    values = torch.tensor([3.0, 1.0, 5.0, 1.0], dtype=torch.float64)
+    found, fit = ridge(kept, values, width=1e6, penalty=1.0)
+    assert found.item() == pytest.approx(3.0 * 1.0 / (1.0 + 1.0))
+    assert 0 < fit < 1
+    near, _ = ridge(kept, values, width=1e6, penalty=0.0)
+    assert near.item() == pytest.approx(3.0)
+
+
+def test_masks_far_from_the_prompt_count_less():
+    """With a narrow kernel the mask that keeps all decides, and with it the one that is nearest."""
+    kept = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
+    values = torch.tensor([2.0, 2.0, 1.0, -50.0], dtype=torch.float64)
+    found, _ = ridge(kept, values, width=0.1, penalty=0.0)
+    assert found[0].item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_token_as_replacement_needs_no_embeddings():
+    model = Smooth(offers=frozenset({"causal"}))
+    assert explain(Lime(replacement=0), model).scores.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"masks": 0}, "masks must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"width": 0.0}, "width must be positive, got 0.0"),
+        ({"ridge": -1.0}, "ridge must not be negative, got -1.0"),
+        ({"replacement": "pad"}, "replacement must be"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Lime(**settings)

@@ -1,0 +1,147 @@
+"""ReAGent: tokens are replaced at random, and each one's score goes up where the prediction falls with it.
+
+Source
+    Zhao and Shan 2024, "ReAGent: A Model-agnostic Feature Attribution Method for Generative Language Models",
+    arXiv:2402.00794, algorithm 1; details from the authors' code as our notes describe it.
+Equation
+    z ~ U(0, 1)^T.   Each step:  m ~ Bernoulli(ratio)^T,  x' = x with the tokens of m replaced,
+    delta = p(y | x) - p(y | x'),   u = logit((1 + delta) / 2),   z_i += u where m_i, -u where not
+    until y is among the ``top`` predictions when all tokens but the ``keep`` best of z are replaced
+    score = mean over probes of softmax(z)
+Shapes
+    ids (time,) -> probes z (probes, time) -> scores (time,), which are positive and sum to 1
+Cost
+    Two rows of forward passes for each probe and step, at most 2 probes steps; no gradient, and no embeddings.
+Caveats
+    The paper replaces by what a masked language model predicts, the authors' configurations by words of the same part
+    of speech; here replacements are drawn from the whole vocabulary, or are the model's own prediction at the place.
+    Their configurations allow 3000 to 5000 steps (``PAPER``); our default stops at 200. Of a contrast, p is that of the
+    token among the two. A probe that has not stopped is left out where another has; where none has, all count,
+    ``facts["converged"]`` is 0 and a warning says so. No more than half of the tokens are kept in the test of whether
+    to stop, which short prompts would always pass.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trivium.attribution._prediction import Prediction
+from trivium.core.method import method
+from trivium.core.nouns import Attribution, Target
+from trivium.core.protocols import LanguageModel
+from trivium.nn.modes import evaluating
+
+log = logging.getLogger(__name__)
+
+MOST = 1 - 1e-6
+"""Largest change of a probability that counts as such: of 1 the update would be infinite."""
+
+
+@method(title="ReAGent", source="arXiv:2402.00794", year=2024, needs=["causal"])
+@dataclass(frozen=True)
+class ReAGent:
+    """Scores from what random replacements do, by forward passes alone."""
+
+    ratio: float = 0.3
+    """Share of the tokens that a step replaces."""
+    top: int = 3
+    """A probe stops once the target is among so many predictions."""
+    keep: int = 5
+    """Tokens that stand in the test of whether to stop; at most half of them."""
+    probes: int = 4
+    """Independent runs, in one batch."""
+    steps: int = 200
+    """Of a probe at most."""
+    replacer: Literal["uniform", "self"] = "uniform"
+    """Any token of the vocabulary, or what the model itself predicts at that place."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.ratio < 1.0:
+            raise ValueError(f"ratio is a share of the tokens between 0 and 1, got {self.ratio}")
+        for name in ("top", "keep", "probes", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.replacer not in ("uniform", "self"):
+            raise ValueError(f"replacer must be 'uniform' or 'self', got {self.replacer!r}")
+
+    def __call__(
+        self,
+        model: LanguageModel,
+        ids: Tensor,
+        target: Target,
+        *,
+        generator: torch.Generator,
+        frozen: Tensor | None = None,
+    ) -> Attribution:
+        prediction = Prediction(self, model, ids, target, frozen)
+        free = prediction.free
+        own = torch.randint(1 << 62, (self.probes,), generator=generator).tolist()
+        draws = [torch.Generator().manual_seed(seed) for seed in own]
+        with evaluating(model), torch.no_grad():
+            value = prediction.values(ids=prediction.ids[None]).item()
+            z, stopped, taken = self._searched(prediction, draws)
+        counted = stopped if stopped.any() else torch.ones_like(stopped)
+        if not stopped.any():
+            log.warning("no probe of reagent stopped in %d steps: raise steps or top, or keep more tokens", self.steps)
+        scores = z[counted].masked_fill(~free, float("-inf")).softmax(-1).mean(0).where(free, 0)
+        facts = {"value": value, "converged": float(stopped.any()), "stopped": stopped.double().mean().item()}
+        wide = torch.promote_types(model.dtype, torch.float32)
+        return prediction.attribution(scores.to(wide), **facts, steps=float(taken))
+
+    def _searched(self, prediction: Prediction, draws: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, int]:
+        """Where the probes came to (probes, time), which of them stopped (probes,), and steps taken. A probe depends on
+        its own generator alone."""
+        ids, free = prediction.ids, prediction.free
+        z = torch.stack([torch.rand(len(ids), generator=draw, dtype=torch.float64) for draw in draws]).to(ids.device)
+        stopped = torch.full((len(draws),), not bool(free.any()))
+        keep = min(self.keep, int(free.sum()) // 2)
+        before, likeliest = self._read(prediction, ids[None])
+        taken = 0
+        while taken < self.steps and not stopped.all():
+            live = (~stopped).nonzero()[:, 0].tolist()
+            drawn = [self._drawn(draws[probe], prediction, likeliest) for probe in live]
+            replaced, first, second = (torch.stack(part).to(ids.device) for part in zip(*drawn, strict=True))
+            after, _ = self._read(prediction, torch.where(replaced & free, first, ids))
+            update = 2 * (before - after).clamp(-MOST, MOST).atanh()[:, None]  # the logit of (1 + delta) / 2
+            z[live] += torch.where(replaced, update, -update)
+            best = z[live].masked_fill(~free, float("-inf")).topk(keep).indices
+            stays = torch.zeros_like(replaced).scatter(1, best, True) | ~free
+            stopped[live] = self._predicted(prediction, torch.where(stays, ids, second)).cpu()
+            taken += 1
+        return z, stopped, taken
+
+    def _read(self, prediction: Prediction, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Of (rows, time): the target's probability (rows,), and for "self" what the model says in place of each token
+        of the first row (time,)."""
+        whole = self.replacer == "self" and len(rows) == 1
+        logits = prediction.model(rows, logits_to_keep=0 if whole else 1).logits
+        said = prediction.ids
+        if whole:  # what is predicted for a token stands one place before it; the first one stays
+            said = torch.cat([prediction.ids[:1], logits[0, :-1].argmax(-1)])
+        last = logits[:, -1].double()
+        target = prediction.target
+        if target.foil is None:
+            return last.softmax(-1)[:, target.token], said
+        return (last[:, target.token] - last[:, target.foil]).sigmoid(), said
+
+    def _predicted(self, prediction: Prediction, rows: Tensor) -> Tensor:
+        """(rows,) bool: whether the target is among the top predictions."""
+        logits = prediction.model(rows, logits_to_keep=1).logits[:, -1]
+        return (logits.topk(min(self.top, logits.shape[-1])).indices == prediction.target.token).any(-1)
+
+    def _drawn(self, draw: torch.Generator, prediction: Prediction, likeliest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one probe and step: what is replaced (time,) bool, and the replacements of its two passes (time,)."""
+        time = len(prediction.ids)
+        replaced = torch.rand(time, generator=draw) < self.ratio
+        if self.replacer == "self":
+            return replaced, likeliest.cpu(), likeliest.cpu()
+        first, second = torch.randint(prediction.model.vocab_size, (2, time), generator=draw)
+        return replaced, first, second
+
+
+PAPER = ReAGent(ratio=0.3, top=3, keep=5, probes=3, steps=3000)
+"""The first of the authors' configurations, but for the replacements."""
