@@ -1,5 +1,7 @@
 """LIME: the weights of a model that is linear in which tokens are there."""
 
+import math
+
 import pytest
 import torch
 
@@ -46,6 +48,20 @@ def test_ridge_by_hand():
     assert 0 < fit < 1
     near, _ = ridge(kept, values, width=1e6, penalty=0.0)
     assert near.item() == pytest.approx(3.0)
+
+
+def test_the_kernel_by_hand():
+    """Of masks that keep 2, 1 and 0 of 2 tokens: cosines 1, sqrt(1/2) and 0, and the weighted least squares of that."""
+    kept = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    values = torch.tensor([4.0, 1.0, 0.0], dtype=torch.float64)
+    weights = [1.0, math.exp(-((1 - math.sqrt(0.5)) ** 2) / 0.5), math.exp(-1 / 0.5)]
+    root = torch.tensor(weights, dtype=torch.float64).sqrt()[:, None]
+    design = torch.cat([kept, torch.ones(3, 1, dtype=torch.float64)], 1)
+    penalty = torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
+    normal = (root * design).T @ (root * design) + penalty
+    expected = torch.linalg.solve(normal, (root * design).T @ (root[:, 0] * values))
+    found, _ = ridge(kept, values, width=0.5, penalty=1.0)
+    torch.testing.assert_close(found, expected[:2])
 
 
 def test_masks_far_from_the_prompt_count_less():
