@@ -1,9 +1,12 @@
 """Randomness: generators that depend on a seed and on names, never on global state or on the order of use."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(seed: int, *names: object) -> int:
@@ -12,8 +15,10 @@ def derive(seed: int, *names: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, *names: object, device: str | torch.device = "cpu") -> torch.Generator:
+def generator(seed: int, *names: object, device: "str | torch.device" = "cpu") -> "torch.Generator":
     """A torch generator for one purpose: ``generator(3, "dropout", layer)``."""
+    import torch  # here alone, so that statistics, which draw with numpy, need none of it
+
     return torch.Generator(device=device).manual_seed(derive(seed, *names))
 
 
