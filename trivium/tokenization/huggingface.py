@@ -45,6 +45,10 @@ class HuggingFaceTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         return text_of_bytes(b"".join(self.bytes_of(int(id)) for id in ids))
 
+    def spelt(self, ids: Sequence[int]) -> str:
+        """``decode``, with special tokens spelt out."""
+        return text_of_bytes(b"".join(self._special.get(int(id)) or self.bytes_of(int(id)) for id in ids))
+
     def bytes_of(self, id: int) -> bytes:
         if not 0 <= id < self.vocab_size:
             raise ValueError(
@@ -71,6 +75,10 @@ class HuggingFaceTokenizer:
 
     def save(self, folder: str | Path) -> None:
         self.inner.save_pretrained(folder)
+
+    @cached_property
+    def _special(self) -> dict[int, bytes]:
+        return {id: token.content.encode() for id, token in self.inner.added_tokens_decoder.items() if token.special}
 
     @cached_property
     def _bytes(self) -> list[bytes]:
