@@ -198,6 +198,32 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """Models to choose among, by their names. ``costs``: by the name of a cost what each of them costs, such as the
+    logarithm of its size; less is better. Raises ValueError for costs that are not one finite number each."""
+
+    names: tuple[str, ...]
+    costs: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ValueError(f"experts need names of their own, at least one; got {list(self.names)}")
+        for name, values in self.costs.items():
+            if len(values) != len(self.names) or not torch.tensor(list(values)).isfinite().all():
+                raise ValueError(f"the cost {name!r} must be one finite number for each of {len(self.names)} experts")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def cost(self, name: str) -> Tensor:
+        """(experts,) float64. Raises ValueError for a cost that is not known."""
+        if name not in self.costs:
+            known = ", ".join(self.costs) or "none"
+            raise ValueError(f"no cost of these experts is called {name!r}; there are {known}")
+        return torch.tensor(list(self.costs[name]), dtype=torch.float64)
+
+
+@dataclass(frozen=True)
 class Measure:
     """A number that a task reports: how to read it."""
 

@@ -13,9 +13,21 @@ from torch import Tensor, nn
 
 from trivium.core import meter
 from trivium.core.errors import NotOffered
-from trivium.core.nouns import Attribution, Batch, Example, Generation, Loss, Measure, Observation, Stop, Target
+from trivium.core.nouns import (
+    Attribution,
+    Batch,
+    Example,
+    Experts,
+    Generation,
+    Loss,
+    Measure,
+    Observation,
+    Stop,
+    Target,
+)
 from trivium.core.prompt import PromptPlan, Question
 from trivium.core.tree import Draw, TokenTree
+from trivium.core.wording import Exemplar, Form, Wording
 
 
 class State(ABC):
@@ -464,6 +476,22 @@ class Probing(Protocol):
     def fit(self, activations: Tensor, labels: Tensor, *, generator: torch.Generator) -> Probe: ...
 
 
+class Router(Protocol):
+    """Which expert takes which prompt."""
+
+    def __call__(self, prompts: Sequence[str]) -> Tensor:
+        """(prompts,) int64. A prompt's choice depends on no other prompt."""
+        ...
+
+
+class Routing(Protocol):
+    """prompts x what experts lose on them -> router. ``losses`` (prompts, experts), NaN where one was not observed."""
+
+    def fit(
+        self, prompts: Sequence[str], losses: Tensor, experts: Experts, *, generator: torch.Generator
+    ) -> Router: ...
+
+
 class Task(Protocol):
     """What is measured, on which examples. ``score`` takes the output of the open arrow on one example."""
 
@@ -497,8 +525,46 @@ class PromptTask(Protocol):
     def score(self, system: Any, example: Example, output: Any) -> Observation: ...
 
 
+class WordedTask(PromptTask, Protocol):
+    """A ``PromptTask`` with fixed labels whose questions can be put in other words: what prompting methods need that
+    look for a template, a format, or exemplars. The three steps of each question are then those of its wording."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The answers to choose among, the same for every example."""
+        ...
+
+    @property
+    def wording(self) -> Wording:
+        """How ``ask`` puts a question; its exemplars are some of the pool, or none."""
+        ...
+
+    @property
+    def templates(self) -> Sequence[Form]:
+        """Forms to choose among, written by hand, the one of ``wording`` included."""
+        ...
+
+    @property
+    def pool(self) -> Sequence[Exemplar]:
+        """Labelled items to take exemplars from; none of them is asked in any split."""
+        ...
+
+    def formats(self, count: int, generator: torch.Generator) -> Sequence[Form]:
+        """At most so many different forms, drawn from a grammar, the original one first."""
+        ...
+
+    def read(self, example: Example) -> Exemplar:
+        """The fields of an example and its right label, which only a method that may see labels looks at."""
+        ...
+
+    def weigh_all(self, system: Any, questions: Sequence[Question]) -> Sequence[Sequence[float]]:
+        """What ``weigh`` gives for each question, in as few passes as there can be."""
+        ...
+
+
 class Prompting(Protocol):
     """task x system -> task: how questions are put to a model. What has to be found out is found on the task's
-    validation split; every pass of the model that this takes is part of what a comparison holds equal."""
+    validation split; every pass of the model that this takes is part of what a comparison holds equal. A method that
+    looks for words needs a ``WordedTask`` and raises NotOffered for any other."""
 
-    def __call__(self, task: PromptTask, system: Any, *, generator: torch.Generator) -> PromptTask: ...
+    def __call__(self, task: Any, system: Any, *, generator: torch.Generator) -> PromptTask: ...
