@@ -25,13 +25,13 @@ def shuffled(places: NDArray[np.int64], count: int, seed: int, *names: object) -
     while walking.any():
         left, right = out[walking] >> half, out[walking] & low
         for key in keys:
-            left, right = right, left ^ (_mixed(right ^ key) & low)
+            left, right = right, left ^ (mixed(right ^ key) & low)
         out[walking] = (left << half) | right
         walking = out >= np.uint64(count)
     return out.astype(np.int64)
 
 
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The finalizer of SplitMix64 (Steele, Lea and Flood 2014), which lets every bit depend on every other."""
     with np.errstate(over="ignore"):
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
