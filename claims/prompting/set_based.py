@@ -2,8 +2,9 @@
 
 from claims.prompting._asked import asked, mean, source
 from trivium.compare.claim import Claim, ClaimResult
-from trivium.compare.statistics import Verdict, mean_interval
 from trivium.core.progress import Bar
+from trivium.evaluation.stats.intervals import mean_interval
+from trivium.evaluation.stats.verdicts import Verdict
 from trivium.prompting.plain import Plain
 from trivium.prompting.set_based import SetBased
 

@@ -5,11 +5,13 @@ from functools import cache
 from tests.families import wrapped
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.prompt import Parts, PromptPlan, Question
+from trivium.core.wording import Exemplar, Template, Wording
+from trivium.data.formats import Field, Grammar
 from trivium.models.planned import answer_logprobs
 from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer
 
-LONG = {"gpt2": {"n_positions": 256}, "mamba": {}}
+LONG = {"gpt2": {"n_positions": 768}, "mamba": {}}
 
 
 def system(family="llama") -> System:
@@ -19,7 +21,7 @@ def system(family="llama") -> System:
 
 @cache
 def _system(family: str) -> System:
-    settings = LONG.get(family, {"max_position_embeddings": 256})
+    settings = LONG.get(family, {"max_position_embeddings": 768})
     return System(wrapped(family, vocab_size=259, **settings), ByteTokenizer(), family)
 
 
@@ -48,3 +50,48 @@ class Questions:
         question = output.ask(example)
         weights = output.weigh(system, question, output.lay(system, question))
         return Observation({"answer": float(weights.index(max(weights)))}, {"weights": list(weights)})
+
+
+SEEN = (("blood", "red"), ("sea", "blue"), ("leaf", "green"))
+
+
+class Worded(Questions):
+    """What colour? Three labels, four templates, and two exemplars as a set."""
+
+    labels = ("red", "blue", "green")
+    templates = tuple(Template(text) for text in ("Colour of {text}:", "{text} is", "Is {text}", "Say: {text}\n"))
+    pool = tuple(Exemplar({"text": text}, label) for text, label in SEEN)
+    wording = Wording(templates[0], pool[:2])
+
+    def examples(self, split):
+        texts = {"test": ("sky", "rose"), "validation": ("moss", "fire")}[split]
+        return [Example(f"{split}-{n}", text, fields={"label": self.labels[n]}) for n, text in enumerate(texts)]
+
+    def formats(self, count, generator):
+        return Grammar((Field("text", "Thing"),), "Colour").formats(count, generator)
+
+    def read(self, example):
+        return Exemplar({"text": example.text}, example.fields["label"])
+
+    def ask(self, example):
+        return self.wording.ask(self.read(example).fields, self.labels)
+
+    def weigh_all(self, system, questions):
+        return [self.weigh(system, question, self.lay(system, question)) for question in questions]
+
+
+LETTERS = tuple(zip("abcdefgh" * 3, "kl" * 12, strict=True))
+
+
+class Sorts(Worded):
+    """Of which sort is it? Short words and a pool that is large enough for groups; with one item to choose on, which
+    the model gets right, so that a search ends soon."""
+
+    labels = ("x", "y", "z")
+    pool = tuple(Exemplar({"text": f"{a}{b}"}, "xyz"[n % 3]) for n, (a, b) in enumerate(LETTERS))
+    templates = (Template("{text}>", before="", between=";"), Template("({text})", before="", between=" "))
+    wording = Wording(templates[0], pool[:2], "Sort:")
+
+    def examples(self, split):
+        texts = {"test": ("mm", "nn"), "validation": ("pp",)}[split]
+        return [Example(f"{split}-{n}", text, fields={"label": "z"}) for n, text in enumerate(texts)]
