@@ -4,12 +4,12 @@ import torch
 
 from trivium.compare.claim import Claim, ClaimResult
 from trivium.compare.pooled import Pooled
-from trivium.compare.statistics import verdict
 from trivium.core.progress import Bar
 from trivium.core.seeds import generator
 from trivium.data.stories import stories
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
+from trivium.evaluation.stats.verdicts import verdict
 from trivium.models.encoders import encoder
 from trivium.models.sources import load
 

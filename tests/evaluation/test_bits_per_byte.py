@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from tests.compare.fakes import Uniform, system
-from trivium.compare import statistics
 from trivium.core.nouns import Example
 from trivium.core.protocols import LMOutput
 from trivium.data.corpus import Corpus
 from trivium.evaluation.bits_per_byte import BitsPerByte
+from trivium.evaluation.stats import intervals
 from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer
 
@@ -67,7 +67,7 @@ def test_the_mean_of_a_report_is_the_ratio_of_sums():
     seen = [task.score(System(Bigram(), ByteTokenizer(), "b"), example).values for example in task.examples("test")]
     bits = sum(v["bits_per_byte"] * v["bytes"] for v in seen)
     sizes = [v[task.weighted_by["bits_per_byte"]] for v in seen]
-    found = statistics.summary([v["bits_per_byte"] for v in seen], range(3), sizes)
+    found = intervals.summary([v["bits_per_byte"] for v in seen], range(3), sizes)
     assert found.mean == pytest.approx(bits / sum(sizes))
     assert found.mean != pytest.approx(sum(v["bits_per_byte"] for v in seen) / 3)
 

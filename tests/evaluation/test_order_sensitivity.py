@@ -1,6 +1,7 @@
 """Order sensitivity, by answerers whose answers are known."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -55,7 +56,8 @@ def test_equal_weights_are_no_change_and_duplicates_are_one_option():
 
 def test_orders():
     assert len(TASK.orderings(3)) == 6
-    assert len(OrderSensitivity(orders=24).orderings(4)) == 24
+    assert len(set(TASK.orderings(4))) == 24
+    assert len(OrderSensitivity(orders=120).orderings(5)) == 120
     some = TASK.orderings(5)
     assert len(set(some)) == len(some) == 8
     assert some[:2] == [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0)]
@@ -89,6 +91,21 @@ def test_plain_is_sensitive_and_set_based_is_not():
     assert TASK.score(system(), EXAMPLE, plain).values == TASK.score(system(), EXAMPLE, TASK).values
     seen = TASK.score(system(), EXAMPLE, sets).values
     assert (seen["changed"], seen["spread"]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("lost", ["positions", "mask"])
+def test_set_based_prompting_without_equal_positions_or_without_its_mask_is_found_out(lost):
+    """Each alone leaves an order, so the measure sees what the method would be if it were broken."""
+
+    def lay(system, question):
+        plan = SetBased(canonical=False).lay(system, question)
+        if lost == "positions":
+            return replace(plan, positions=torch.arange(len(plan)))
+        return replace(plan, visible=torch.ones_like(plan.visible).tril())
+
+    whole = Changed(TASK, lays=lambda system, question: SetBased(canonical=False).lay(system, question))
+    assert TASK.score(system(), EXAMPLE, whole).values["spread"] < 1e-4  # sums run in another order
+    assert TASK.score(system(), EXAMPLE, Changed(TASK, lays=lay)).values["spread"] > 1e-2
 
 
 def test_questions_of_a_file(tmp_path):

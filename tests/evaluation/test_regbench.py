@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from tests.compare.fakes import Uniform, system
-from trivium.compare import statistics
 from trivium.compare.contender import build, describe
 from trivium.core.protocols import LMOutput
 from trivium.data.automata import Automaton
 from trivium.data.regbench import LETTERS, SEPARATOR, RegularLanguages, legal, letter, ngram_law, true_law
 from trivium.evaluation.regbench import RegBench, marks
+from trivium.evaluation.stats import intervals
 from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer
 
@@ -120,7 +120,7 @@ def test_documents_are_read_up_to_the_length_and_to_what_the_model_takes():
 def test_documents_weigh_by_their_places():
     seen = [TASK.score(system(), example).values for example in TASK.examples("test")]
     sizes = [values[TASK.weighted_by["accuracy"]] for values in seen]
-    found = statistics.summary([values["accuracy"] for values in seen], range(len(seen)), sizes)
+    found = intervals.summary([values["accuracy"] for values in seen], range(len(seen)), sizes)
     assert found.mean == pytest.approx(sum(v["accuracy"] * v["places"] for v in seen) / sum(sizes))
 
 

@@ -23,20 +23,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import questions
+from trivium.data import harness_samples, questions
 from trivium.data.choices import Choice
 from trivium.data.questions import Form
+from trivium.evaluation import _choices
+from trivium.evaluation._ties import ALIKE, Ties, credit
 from trivium.models.scoring import Request, score
 from trivium.models.system import System
-
-Ties = Literal["shared", "first", "wrong"]
-
-ALIKE = 1e-6
-"""Nats by which two scores may differ and still tie: sums in single precision are no more exact."""
 
 
 @method(title="Multiple choice", source="arXiv:2005.14165", year=2020, needs=["causal"])
@@ -57,11 +54,11 @@ class MultipleChoice:
     """Contexts per pass."""
 
     measures: ClassVar[Sequence[Measure]] = (
-        Measure("accuracy", "Accuracy", True),
-        Measure("per_character", "Accuracy, per character", True),
-        Measure("per_byte", "Accuracy, per byte", True),
-        Measure("per_token", "Accuracy, per token", True),
-        Measure("pmi", "Accuracy, mutual information", True),
+        Measure("accuracy", "Accuracy", True, binary=True),
+        Measure("per_character", "Accuracy, per character", True, binary=True),
+        Measure("per_byte", "Accuracy, per byte", True, binary=True),
+        Measure("per_token", "Accuracy, per token", True, binary=True),
+        Measure("pmi", "Accuracy, mutual information", True, binary=True),
         Measure("brier", "Brier score", False),
         Measure("tied", "Ties for the first place", None, binary=True),
     )
@@ -99,7 +96,7 @@ class MultipleChoice:
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first question of a split lets all of them be scored together."""
         split = example.fields["split"]
-        key = (system.model.serial, split)
+        key = (system.serial, split)
         if key not in self._known:
             self._known.clear()
             self._known[key] = self._scored(system, split)
@@ -113,9 +110,10 @@ class MultipleChoice:
         asked = self.questions(split)
         behind = [Request(one.question, f" {option}") for one in asked for option in one.options]
         alone = [Request("", request.continuation) for request in behind]
-        found = score(system, [*behind, *alone], batch_size=self.batch_size)
+        requests = [*behind, *alone]
+        found = score(system, requests, batch_size=self.batch_size)
         observed, start = [], 0
-        for one in asked:
+        for number, one in enumerate(asked):
             stop = start + len(one.options)
             mine, free = found[start:stop], found[len(behind) + start : len(behind) + stop]
             sums = [each.total for each in mine]
@@ -129,21 +127,20 @@ class MultipleChoice:
             values = {name: credit(numbers, one.answer, self.ties) for name, numbers in ways.items()}
             values["brier"] = brier(sums, one.answer)
             values["tied"] = float(sum(max(sums) - x < ALIKE for x in sums) > 1)
-            said = one.options[sums.index(max(sums))]
-            observed.append(Observation(values, {"text": f"{said}; right: {one.options[one.answer]}"}))
+            taken = sums.index(max(sums))
+            places = (*range(start, stop), *range(len(behind) + start, len(behind) + stop))
+            document = {"question": one.question, "choices": list(one.options), "answer": one.answer}
+            arguments = [(requests[at].context, requests[at].continuation) for at in places]
+            answers = [(found[at].total, found[at].greedy) for at in places]
+            metrics = {name: values[way] for way, name in harness_samples.NAMES.items()}
+            sample = harness_samples.sample(number, document, one.answer, arguments, answers, answers, metrics)
+            text = f"{one.options[taken]}; right: {one.options[one.answer]}"
+            shown = {"text": text, "task": self.form, "samples": [sample]}
+            shown |= _choices.shown(system, one.options, mine, one.answer, taken)
+            vectors = {"calibration": (_choices.confidence(sums), values["accuracy"])}
+            observed.append(Observation(values, shown, vectors))
             start = stop
         return observed
-
-
-def credit(numbers: list[float], answer: int, ties: Ties = "shared") -> float:
-    """What a question counts where the largest number is the model's answer."""
-    best = max(numbers)
-    if ties == "first":
-        return float(numbers.index(best) == answer)
-    places = [at for at, number in enumerate(numbers) if best - number < ALIKE]
-    if answer not in places:
-        return 0.0
-    return 1 / len(places) if ties == "shared" else float(len(places) == 1)
 
 
 def brier(logprobs: Sequence[float], answer: int) -> float:

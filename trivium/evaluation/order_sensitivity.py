@@ -12,7 +12,7 @@ Shapes
 Cost
     For each order one pass over the prompt and one over all options; spent on scoring and charged to no prompting.
 Caveats
-    Questions with few options are put in all m! orders, others in the order given, its reverse and a fixed random
+    Questions of up to four options are put in all m! orders, others in the order given, its reverse and a fixed random
     sample, so that "changed" is a lower bound there. Options are listed without letters and the answer is the option's
     text, not its letter; letters would be an order of their own. They stand before the question, with which a small
     model is right more often. The sum of log-probabilities favours short options, their mean long ones. Of equally good
@@ -37,6 +37,9 @@ from trivium.data import choices
 from trivium.models.planned import answer_logprobs
 from trivium.models.system import System
 
+FEW = 4
+"""Options up to which every order is asked."""
+
 
 @method(title="Order sensitivity", source="arXiv:2406.06581", year=2024, needs=["causal", "state"])
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class OrderSensitivity:
     items: int | None = 60
     """Questions to take from the file's beginning; half as many behind them are for validation. None takes all."""
     orders: int = 8
-    """Orders per question at most; all of them where there are no more."""
+    """Orders per question of five options or more; all of them where there are no more, or up to four options."""
     score_by: Literal["sum", "mean"] = "sum"
     """An answer's log-probability is the sum, or the mean, over its tokens."""
 
@@ -108,7 +111,7 @@ class OrderSensitivity:
 
     def orderings(self, options: int) -> list[tuple[int, ...]]:
         """The orders that questions of so many options are asked in, the given one first; the same for all of them."""
-        if math.factorial(options) <= self.orders:
+        if options <= FEW or math.factorial(options) <= self.orders:
             return list(itertools.permutations(range(options)))
         given = tuple(range(options))
         found = dict.fromkeys([given, given[::-1]])
