@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.compare.statistics import Verdict
 from trivium.core import seeds
 from trivium.core.progress import Bar
 from trivium.core.protocols import Explainer
 from trivium.evaluation.faithfulness import Faithfulness, decisive_positions
+from trivium.evaluation.stats.verdicts import Verdict
 from trivium.models.sources import load
 from trivium.models.system import System
 from trivium.nn import faithfulness as measured

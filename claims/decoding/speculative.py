@@ -2,10 +2,10 @@
 
 from claims.decoding._text import batch, questions, system
 from trivium.compare.claim import Claim, ClaimResult, judge
-from trivium.compare.statistics import Verdict
 from trivium.core.progress import Bar
 from trivium.decoding._certificate import certify
 from trivium.decoding.speculative import Speculative
+from trivium.evaluation.stats.verdicts import Verdict
 
 
 def run(bar: Bar) -> ClaimResult:

@@ -2,11 +2,11 @@
 
 from claims.decoding._text import batch, mean, questions, repetition
 from trivium.compare.claim import Claim, ClaimResult, judge
-from trivium.compare.statistics import Verdict
 from trivium.core.progress import Bar
 from trivium.decoding.greedy import Greedy
 from trivium.decoding.sampling import Sampling
 from trivium.decoding.top_p import TopP
+from trivium.evaluation.stats.verdicts import Verdict
 
 SEEDS = range(3)
 

@@ -5,13 +5,13 @@ import copy
 import torch
 
 from trivium.compare.claim import Claim, ClaimResult
-from trivium.compare.statistics import mean_interval
 from trivium.core.progress import Bar
 from trivium.core.protocols import LanguageModel
 from trivium.core.seeds import generator
 from trivium.decoding.sampling import Sampling
 from trivium.decoding.speculative import Speculative
 from trivium.drafting.draft_model import DraftModel
+from trivium.evaluation.stats.intervals import mean_interval
 from trivium.models.sources import load
 
 NOISE, SEEDS, ROWS, NEW, MARGIN = 0.1, range(8), 32, 48, 0.03

@@ -339,7 +339,7 @@ def test_bad_tuning_is_refused_before_any_work(tmp_path, given, error, message):
         ({"contenders": [3]}, TypeError, "3 cannot be compared as decoding"),
         ({"contenders": [Writes(3), Writes(3)]}, ValueError, r"Writes\(top=3\) is given 2 times"),
         ({"vary": "decodin"}, UnknownName, "did you mean 'decoding'"),
-        ({"vary": "evaluation"}, UnknownName, "no comparison varies 'evaluation'"),
+        ({"vary": "retrieval"}, UnknownName, "no comparison varies 'retrieval'"),
         ({"budget": "six calls"}, ValueError, "a budget reads like"),
         ({"budget": "6 new_tokns"}, UnknownName, "did you mean 'new_tokens'"),
         ({"budget": "6.5 new_tokens"}, ValueError, "whole number, got 6.5"),

@@ -154,3 +154,48 @@ def test_nobody_is_tuned_by_what_single_examples_do_not_have(tmp_path):
 def test_a_task_without_pooled_measures_keeps_no_vectors(tmp_path):
     comparison(system=system(), task=Mean()).run(tmp_path)
     assert b"vectors" not in (tmp_path / "records.jsonl").read_bytes()
+
+
+def said(*pairs):
+    return {f"e{n:03d}": [list(pair)] for n, pair in enumerate(pairs)}
+
+
+def test_tables_of_labels_by_hand():
+    """Said and right: of three labels, F1 2/3, 0 and 1; one of four items is said to be what it is not."""
+    own, right = said((0, 0), (0, 1), (2, 2), (2, 2)), {f"e{n:03d}": [x, x] for n, x in enumerate((0, 1, 2, 2))}
+    cluster = {example: example for example in right}
+    values = {
+        name: Pooled(name, {"a": own}, right, cluster).summary("a").mean
+        for name in ("macro_f1", "label_bias", "scaled_f1", "scaled_accuracy")
+    }
+    assert values == {
+        "macro_f1": pytest.approx((2 / 3 + 0 + 1) / 3),
+        "label_bias": pytest.approx(0.25),
+        "scaled_f1": pytest.approx((2 / 3 + 0 + 1) / 3),  # of a reference that is right throughout
+        "scaled_accuracy": pytest.approx(0.75),
+    }
+    worse = {f"e{n:03d}": [0, x] for n, x in enumerate((0, 1, 2, 2))}
+    scaled = Pooled("scaled_f1", {"a": own}, worse, cluster).summary("a").mean
+    assert scaled == pytest.approx((5 / 9) / ((2 * 1 / 5) / 3))
+
+
+def test_macro_f1_of_two_contenders_is_paired():
+    labels = [n % 3 for n in range(60)]
+    right = {f"e{n:03d}": [x, x] for n, x in enumerate(labels)}
+    good = said(*((x if n % 5 else (x + 1) % 3, x) for n, x in enumerate(labels)))
+    bad = said(*((0, x) for x in labels))
+    found = Pooled("macro_f1", {"a": good, "b": bad}, right, {e: e for e in right})
+    seen = found.pair("a", "b")
+    assert seen.interval.mean == pytest.approx(found.summary("a").mean - found.summary("b").mean)
+    assert 0 < seen.interval.low < seen.interval.mean < seen.interval.high <= 1
+    assert seen.p < 0.01
+    assert found.pair("a", "a").interval.mean == 0.0
+
+
+def test_a_share_of_nothing_is_bounded():
+    """Of ten items the reference has one right: some resamples have none, and half of one is then taken."""
+    reference = {f"e{n}": [n == 0, 1] for n in range(10)}
+    found = Pooled("scaled_accuracy", {"a": {e: [[1, 1]] for e in reference}}, reference, {e: e for e in reference})
+    seen = found.summary("a")
+    assert seen.mean == pytest.approx(10.0)
+    assert seen.high <= 30.0

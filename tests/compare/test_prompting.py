@@ -20,7 +20,7 @@ class Few(OrderSensitivity):
     long: bool = False
 
     def examples(self, split: str):
-        words = ("sky", "rose" * (90 if self.long else 1))
+        words = ("sky", "rose" * (240 if self.long else 1))
         return [Example(f"{split}-{n}", "red?", fields={"question": "red?", "options": words, "answer": n})
                 for n in range(2)]  # fmt: skip
 

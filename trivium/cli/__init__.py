@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from trivium.core.errors import (
+    BadAnswer,
     BrokenModel,
     BudgetExceeded,
     RunBusy,
@@ -26,6 +27,7 @@ ORDER = (
     "list",
     "show",
     "compare",
+    "evaluate",
     "report",
     "claim",
     "certify",
@@ -36,6 +38,8 @@ ORDER = (
     "decoder",
     "stories",
     "attribute",
+    "rate",
+    "dsl",
 )
 
 
@@ -61,7 +65,8 @@ def usage() -> str:
         "usage: trivium COMMAND [OPTIONS]      (trivium COMMAND --help explains each option)\n\n"
         f"{lines}\n\n"
         "Methods are written like calls: greedy, min_p(floor=0.1), speculative(drafter=prompt_lookup(length=8)).\n"
-        "Models are a folder, a known name (tiny, smollm2-135m, gemma3-270m) or a hub identifier.\n\n"
+        "Models are a folder, a known name (tiny, smollm2-135m, gemma3-270m) or a hub identifier;\n"
+        "with a PEFT adapter MODEL+ADAPTER; behind a server, for scores and texts, server:http://HOST/v1?model=NAME.\n\n"
         "exit codes: 0 done, 1 the answer is no, 2 bad input, 3 something outside is in the way (network, disk,\n"
         "            a busy folder), 4 over budget, 130 interrupted (run the same command again to go on)"
     )
@@ -103,7 +108,7 @@ def run(argv: list[str]) -> int:
 def _code(error: Exception) -> int:
     if isinstance(error, BudgetExceeded):
         return OVER_BUDGET
-    if isinstance(error, (Unreachable, RunBusy, BrokenModel, OSError)):
+    if isinstance(error, (Unreachable, BadAnswer, RunBusy, BrokenModel, OSError)):
         return IN_THE_WAY
     return BAD_INPUT
 

@@ -35,17 +35,19 @@ class Command:
     """
 
     kind: Positional[str]
-    """What varies: decoding, drafting, prompting, attribution, architectures or objectives."""
+    """What varies: decoding, drafting, prompting, routing, attribution, evaluation (of models), architectures or
+    objectives."""
     contenders: tuple[str, ...] = ()
-    """Methods written like calls; by default every method of the kind with its defaults. The baseline is added."""
+    """Methods written like calls; by default every method of the kind with its defaults. The baseline is added. Of the
+    kind evaluation: models."""
     suite: str | None = None
     """A comparison that ships: lossless or quality. What is given besides takes the place of the suite's own."""
     drafts: tuple[Path, ...] = ()
     """Folders made by `trivium draft train` or `trivium draft make`, for the suite's contenders that need one."""
     model: str = "smollm2-135m"
     """A folder, a known name or a hub identifier; of no matter where models are trained."""
-    task: str | None = None
-    """A method of the kind evaluation, written like a call; by default the kind's own."""
+    task: tuple[str, ...] = ()
+    """A method of the kind evaluation, written like a call; by default the kind's own. For models, several of them."""
     prompts: Path | None = None
     """A text file with a prompt per line, or JSON lines with 'text' and if you like 'id', 'group' and 'chat'."""
     budget: str | None = None
@@ -85,12 +87,15 @@ class Command:
         chosen = suites.suite(self.kind, self.suite) if self.suite else None
         if self.drafts and chosen is None:
             raise ValueError("--drafts belongs to a suite; without one, write speculative(drafter=medusa(folder=...))")
-        if self.prompts is not None and self.task is not None:
+        if self.prompts is not None and self.task:
             raise ValueError("give either a task or prompts; prompts belong to the task 'continuation' or the suite's")
         task: Any = self.task or (chosen.task if chosen else None)
+        task = task[0] if isinstance(task, tuple) and len(task) == 1 else task
         if self.prompts is not None:
             task = build("evaluation", task or "continuation")
             task = replace(task, prompts=read_prompts(self.prompts))
+        if hole.systems and not self.contenders:
+            raise ValueError("which models? write --contenders tiny runs/mine")
         contenders: Any = self.contenders or names(self.kind)
         labels: dict[str, str] = {}
         if chosen is not None:
@@ -98,7 +103,9 @@ class Command:
             labels = {describe(contender): label for label, contender in own.items()}
             contenders = self.contenders or list(own.values())
         system: Any = self.model
-        if hole.per_seed:
+        if hole.systems:
+            system = None
+        elif hole.per_seed:
             system = Training.read(self.training) if self.training else None
             contenders = self._matched(contenders, system or Training()) if self.match else contenders
         elif self.match:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from trivium.compare.statistics import FEWEST_SEEDS, Verdict, mean_interval, verdict
 from trivium.core import files, provenance
 from trivium.core.errors import UnknownMethod, did_you_mean
 from trivium.core.progress import Bar
+from trivium.evaluation.stats.intervals import mean_interval
+from trivium.evaluation.stats.verdicts import FEWEST_SEEDS, Verdict, verdict
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,15 @@ from trivium.compare import holes
 from trivium.compare.executors import Executor, executor_of
 from trivium.compare.findings import findings
 from trivium.compare.folder import RunFolder, key_of
-from trivium.compare.plan import Named, Plan, short
+from trivium.compare.models import Models, Named, contender
+from trivium.compare.plan import Plan, built, short
 from trivium.compare.report import markdown, page, table
 from trivium.compare.suites import Shown
 from trivium.compare.training import Training
 from trivium.compare.work import Record, Unit, repeated
 from trivium.core.budget import Budget
 from trivium.core.errors import RunMismatch, UnknownName, did_you_mean
-from trivium.core.method import card_of
+from trivium.core.method import card_of, find
 from trivium.core.progress import Bar, progress
 from trivium.core.provenance import environment, provenance
 
@@ -69,9 +70,9 @@ class Comparison:
     contenders: Sequence[Any]
     """Methods, as objects or as text; the baseline is added where it is missing."""
     system: Any = None
-    """A System or its name; for what is trained, the ``Training`` that stays fixed."""
+    """A System or its name; for what is trained, the ``Training`` that stays fixed; nothing where models contend."""
     task: Any = None
-    """A task, as an object or as text; None takes the kind's own."""
+    """A task, as an object or as text; of models also several of them; None takes the kind's own."""
     budget: Any = None
     """What a contender may spend, per example or per training, as a Budget or as text; None takes the kind's own."""
     seeds: int | Sequence[int] = 3
@@ -107,17 +108,19 @@ class Comparison:
         for who in self.tune:
             if who not in texts and who not in map(short, texts):
                 raise UnknownName(f"tune= names {who!r}, which is no contender{did_you_mean(who, texts)}")
-        system = _system(self.vary, self.system, hole.per_seed)
+        system = Models(methods) if hole.systems else _system(self.vary, self.system, hole.per_seed)
+        if hole.systems and not (self.system is None and self.budget is None and not self.trials):
+            raise ValueError("models are compared on the same examples; leave system, budget and trials away")
         task = self.task
         if task is None:
-            task = system.task() if hole.per_seed else hole.task
+            task = system.task() if isinstance(system, Training) else hole.task
         fixed = {
             "contenders": tuple(methods),
             "baseline": baseline,
             "budget": _budget(self.vary, self.budget, hole),
             "seeds": _seeds(self.seeds),
             "system": system,
-            "task": text.build("evaluation", task) if isinstance(task, str) else task,
+            "task": _task(task, hole.systems),
         }
         for name, value in fixed.items():
             object.__setattr__(self, name, value)
@@ -196,8 +199,12 @@ class Comparison:
                 else:
                     keep(copy)
                     bar.advance(unit.cost)
-            for record in runner.run(self.plan.work(here.path), left, bar) if left else ():
-                keep(record)
+            work = self.plan.work(here.path)
+            try:
+                for record in runner.run(work, left, bar) if left else ():
+                    keep(record)
+            finally:
+                work.close()
 
     def _note_provenance(self, here: RunFolder) -> None:
         """Where the run began, and wherever else it went on."""
@@ -235,17 +242,17 @@ class Comparison:
             )
         made = dict(given)
         if "contenders" not in made:
-            made["contenders"] = [text.build(kind, words, longest=None) for words in again["contenders"]]
+            made["contenders"] = [built(kind, words) for words in again["contenders"]]
         if "task" not in made:
             made["task"] = text.build("evaluation", again["task"], longest=None)
-        if "system" not in made:
+        if "system" not in made and "contenders" not in again["system"]:
             source = again["system"]
             made["system"] = Named(**source["named"]) if "named" in source else Training.read(source["training"])
         objects = {text.describe(c): c for c in made["contenders"] if not isinstance(c, str)}
         comparison = cls(
             vary=kind,
             baseline=objects.get(identity["baseline"], identity["baseline"]),
-            budget=Budget(unit, amount, tolerance),
+            budget=None if holes.hole(kind).systems else Budget(unit, amount, tolerance),
             seeds=identity["seeds"],
             trials=identity["trials"],
             tune=again["tune"],
@@ -274,14 +281,31 @@ def _written(here: RunFolder) -> Report:
     return Report(data, here.path)
 
 
-def _method(kind: str, contender: Any) -> Any:
-    made = text.build(kind, contender) if isinstance(contender, (str, text.Call)) else contender
+def _method(kind: str, given: Any) -> Any:
+    if holes.hole(kind).systems:
+        return contender(given)
+    made = text.build(kind, given) if isinstance(given, (str, text.Call)) else given
     if isinstance(made, type):
         raise TypeError(f"{made.__name__} is a class; give an object of it, such as {made.__name__}()")
-    verb = {"architectures": "build", "drafting": "start"}.get(kind, "__call__")
+    verb = {"architectures": "build", "drafting": "start", "routing": "fit"}.get(kind, "__call__")
     if not callable(getattr(made, verb, None)):
         raise TypeError(f"{made!r} cannot be compared as {kind}: it has no {verb}")
     return made
+
+
+def _task(task: Any, systems: bool) -> Any:
+    """A task as an object; where models are compared, one or several of them as a battery."""
+    several = list(task) if isinstance(task, list | tuple) else [task]
+    found = [text.build("evaluation", one) if isinstance(one, str) else one for one in several]
+    if systems:
+        return (
+            found[0] if len(found) == 1 and hasattr(found[0], "homes") else find("evaluation", "battery")(tuple(found))
+        )
+    if len(found) != 1:
+        raise ValueError(
+            f"one task is measured, got {len(found)}; only a comparison of models (evaluation) has several"
+        )
+    return found[0]
 
 
 def _system(kind: str, system: Any, trains: bool) -> Any:
@@ -311,6 +335,8 @@ def _baseline(vary: str, given: Any, usual: str, methods: Sequence[Any]) -> Any:
     """What was asked for, or else the first contender of the kind's usual method, or that method itself."""
     if given is not None:
         return _method(vary, given)
+    if not usual:
+        return methods[0]
     same = (method for method in methods if card_of(method).name == usual)
     return next(same, None) or _method(vary, usual)
 

@@ -63,7 +63,10 @@ def build(kind: str, contender: str | Call, *, longest: int | None = LONGEST) ->
 
 
 def describe(thing: object) -> str:
-    """The canonical text of a method: its name and the fields that differ from their defaults, in their order."""
+    """The canonical text of a method: its name and the fields that differ from their defaults, in their order. What is
+    no method, such as a model, says itself how it is ``described``."""
+    if (said := getattr(thing, "described", None)) is not None and not isinstance(thing, type):
+        return str(said)
     if not dataclasses.is_dataclass(thing) or isinstance(thing, type):
         return _name_of(thing)
     given = [

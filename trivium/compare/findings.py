@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from trivium.compare import statistics
+from trivium.compare import evaluated, pooled_rows
 from trivium.compare.pooled import Pooled
-from trivium.compare.statistics import Interval, Pair
+from trivium.compare.pooled_rows import PooledRows
 from trivium.compare.tuning import best_trial, trial_scores
 from trivium.core.budget import UNITS
+from trivium.evaluation.stats import intervals, multiplicity, paired, verdicts
+from trivium.evaluation.stats.intervals import Interval
+from trivium.evaluation.stats.paired import Pair
 
 Record = Mapping[str, Any]
 
@@ -38,7 +41,7 @@ def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Ma
     contenders = [_contender(run, entry, pairs, tuning) for entry in shown["contenders"]]
     spent_units = dict.fromkeys(unit for contender in contenders for unit in contender["spent"])
     meanings = UNITS | {name: meaning for name, (_, _, meaning) in RATES.items()}
-    return {
+    data = {
         "title": shown["title"],
         "kind": identity["kind"],
         "question": shown["question"],
@@ -64,13 +67,15 @@ def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Ma
             "interval": sorted({pair.interval.method for _, _, pair in pairs}),
             "test": sorted({pair.test for _, _, pair in pairs}),
             "items": "training seeds" if run.per_seed else "examples, each averaged over its seeds",
-            "family": f"{tested} pairs of a contender and the baseline on a measure with a direction",
+            "family": f"{tested} pairs of a contender and the baseline on "
+            + ("the leading measure of each task" if run.systems else "a measure with a direction"),
             "seed": 0,
             "confidence": 0.95,
         },
         "provenance": dict(provenance),
         "command": shown["command"],
     }
+    return data | evaluated.parts(run, data) if run.systems else data
 
 
 class _Run:
@@ -96,8 +101,10 @@ class _Run:
                 self.done[record["contender"]][record["example"], record["seed"]] = record
             else:
                 self.trained[record["contender"]][record["seed"]] = record
-        self.pooled = {m["name"]: self._pooled(m["pooled"]) for m in self.measures if m.get("pooled")}
-        self.fewest = statistics.FEWEST_SEEDS if self.per_seed else statistics.FEWEST
+        self.systems: bool = shown.get("systems", False)
+        self.homes: Mapping[str, str] = shown.get("homes", {})
+        self.pooled = {m["name"]: self._pooled(m["name"], m["pooled"]) for m in self.measures if m.get("pooled")}
+        self.fewest = verdicts.FEWEST_SEEDS if self.per_seed else verdicts.FEWEST
         self.items = len(seeds) if self.per_seed else len({self.cluster(name) for name in self.info})
 
     @property
@@ -108,13 +115,26 @@ class _Run:
     def cluster(self, example: str) -> str:
         return self.info[example]["cluster"] or example
 
-    def _pooled(self, statistic: str) -> Pooled:
+    def failures(self, contender: str, measure: str) -> list[Record]:
+        """What failed of the examples that the measure is about."""
+        home = self.homes.get(measure)
+        return [r for r in self.failed[contender] if home is None or self.info[r["example"]]["group"] == home]
+
+    def _pooled(self, measure: str, statistic: str) -> Pooled | PooledRows:
         """Over all outputs; what an example's output is set against is the same for all contenders."""
+        if statistic in pooled_rows.STATISTICS:
+            key, home = pooled_rows.STATISTICS[statistic].key, self.homes.get(measure)
+            rows: dict[str, dict[str, list[Sequence[float]]]] = {config: defaultdict(list) for config in self.names}
+            for config, records in self.done.items():
+                for (example, _), record in sorted(records.items()):
+                    if key in record.get("vectors", {}) and home in (None, self.info[example]["group"]):
+                        rows[config][example].append(record["vectors"][key])
+            return PooledRows(statistic, rows, {example: self.cluster(example) for example in self.info})
         own: dict[str, dict[str, list[Sequence[float]]]] = {config: defaultdict(list) for config in self.names}
         reference: dict[str, Sequence[float]] = {}
         for config, records in self.done.items():
             for (example, _), record in sorted(records.items()):
-                if "vectors" in record:
+                if "reference" in record.get("vectors", {}):
                     own[config][example].append(record["vectors"]["own"])
                     reference.setdefault(example, record["vectors"]["reference"])
         return Pooled(statistic, own, reference, {example: self.cluster(example) for example in reference})
@@ -162,26 +182,26 @@ class _Run:
             return self.pooled[measure].summary(contender)
         if self.per_seed:
             _, values = self.by_seed([contender], measure)
-            return statistics.mean_interval(values[0].tolist()) if values.size else None
+            return intervals.mean_interval(values[0].tolist()) if values.size else None
         names, values, weights = self.by_example([contender], measure)
         if not names:
             return None
         clusters = [self.cluster(name) for name in names]
         weighed = weights if measure in self.weights else None
-        return statistics.summary(values[0], clusters, weighed, binary=measure in self.binary)
+        return intervals.summary(values[0], clusters, weighed, binary=measure in self.binary)
 
     def pair(self, a: str, b: str, measure: str) -> Pair | None:
         if measure in self.pooled:
             return self.pooled[measure].pair(a, b)
         if self.per_seed:
             _, values = self.by_seed([a, b], measure)
-            return statistics.paired_seeds(values[0], values[1]) if values.size else None
+            return paired.paired_seeds(values[0], values[1]) if values.size else None
         names, values, weights = self.by_example([a, b], measure)
         if not names:
             return None
         clusters = [self.cluster(name) for name in names]
         weighed = weights if measure in self.weights else None
-        return statistics.paired(values[0], values[1], clusters, weighed, binary=measure in self.binary)
+        return paired.paired(values[0], values[1], clusters, weighed, binary=measure in self.binary)
 
 
 def _shown(x: float | None, ratio: bool) -> float | None:
@@ -192,20 +212,24 @@ def _shown(x: float | None, ratio: bool) -> float | None:
 def _pairs(run: _Run) -> list[tuple[str, str, Pair]]:
     """Each contender against the baseline on each measure that has a direction: the family that Holm covers."""
     baseline = next(entry["config"] for entry in run.shown["contenders"] if entry["baseline"])
+    family = run.shown.get("leading") or [measure["name"] for measure in run.measures]
     found = [
         (config, measure["name"], pair)
         for config in run.names
         if config != baseline
         for measure in run.measures
-        if measure["higher_is_better"] is not None and (pair := run.pair(config, baseline, measure["name"])) is not None
+        if measure["name"] in family
+        and measure["higher_is_better"] is not None
+        and (pair := run.pair(config, baseline, measure["name"])) is not None
     ]
     direction = {measure["name"]: measure["higher_is_better"] for measure in run.measures}
     if not run.per_seed:
-        run.fewest = statistics.fewest_clusters(sum(pair.p is not None for *_, pair in found))
+        run.fewest = verdicts.fewest_clusters(sum(pair.p is not None for *_, pair in found))
     judged = []
-    for (a, measure, _), pair in zip(found, statistics.with_holm([pair for *_, pair in found]), strict=True):
-        whole = not run.failed[a] and not run.failed[baseline]  # what is left after failures is a chosen sample
-        judged.append((a, measure, statistics.judged(pair, direction[measure], fewest=run.fewest) if whole else pair))
+    for (a, measure, _), pair in zip(found, multiplicity.with_holm([pair for *_, pair in found]), strict=True):
+        # What is left after failures is a chosen sample.
+        whole = not run.failures(a, measure) and not run.failures(baseline, measure)
+        judged.append((a, measure, multiplicity.judged(pair, direction[measure], fewest=run.fewest) if whole else pair))
     return judged
 
 
@@ -289,7 +313,9 @@ def _failures(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _by_group(run: _Run, config: str) -> dict[str, dict[str, float]]:
-    """Plain means per group of examples, where the task has groups."""
+    """Plain means per group of examples, where the task has groups. Several tasks have measures of their own."""
+    if run.homes:
+        return {}
     groups: dict[str, dict[str, float]] = {}
     for measure in run.measures:
         names, values, weights = run.by_example([config], measure["name"])
@@ -349,9 +375,11 @@ def _ratio(run: _Run, config: str, other: str, measure: str, inside: Set[str]) -
 
 
 def _spent(run: _Run, config: str) -> dict[str, dict[str, float]]:
-    """Per unit of work (an example, a training, or a seed where the hole is filled once) the median and the quartiles
-    of each cost, and the sum of all."""
+    """Per unit of work (an example, a training, a seed where the hole is filled once, or a task where models are put to
+    several) the median and the quartiles of each cost, and the sum of all."""
     records = run.trained[config].values() if run.per_seed else run.done[config].values()
+    if run.systems:
+        records = [{"spent": spent} for spent in evaluated.by_task(run, config).values()]
     if run.once:
         records = {record["seed"]: record for record in records}.values()
     rows = [dict(record["spent"]) for record in records]
@@ -393,7 +421,7 @@ def _examples(run: _Run) -> list[dict[str, Any]]:
                 )
                 if record is not None or failure is not None:
                     outputs[name] = _output(record, failure)
-            if outputs and len(shown) < SHOWN_EXAMPLES:
+            if outputs and (len(shown) < SHOWN_EXAMPLES or run.homes):
                 shown.append(
                     {"id": example["id"], "group": example["group"], "seed": seed, "prompt": example["prompt"],
                      "outputs": outputs}
@@ -409,6 +437,7 @@ def _output(record: Record | None, failure: Record | None) -> dict[str, Any]:
         "spans": output.get("spans", []),
         "values": record["values"] if record is not None else {},
         "html": output.get("html"),
+        **{name: output[name] for name in ("choices", "tokens", "copies") if output.get(name)},
         "error": f"{error['type']}: {error['message']}" if error else "",
     }
 

@@ -4,6 +4,7 @@ A hole says what a contender of its kind is put into, what is held equal by defa
 it, and what its items are. A hole with ``fill`` works per example and seed: contender x example -> output, which the
 task scores. A hole that is filled ``once`` works per seed, without an example: its output serves all of them. A hole
 with ``train`` works per seed too: contender -> trained system, which the task scores on each example.
+A hole of ``systems`` is filled by models themselves: each is scored on every example, and the work is the task's.
 A new kind is a new entry of ``HOLES``.
 """
 
@@ -48,6 +49,8 @@ class Hole:
     train: Train | None = None
     once: bool = False
     """Filled per seed rather than per example: what the contender finds out there serves every example."""
+    systems: bool = False
+    """Contenders are models, which the tasks score; nothing is held equal but the examples."""
     check: Callable[[System, Any, Example, Budget], None] = lambda *_: None
     """Raises ValueError, before any work, for an example that cannot be used."""
     show: Callable[[System, Any], Mapping[str, Any]] = lambda *_: {}
@@ -193,6 +196,12 @@ def prompted(
     return system.fit(prompting)(task, system, generator=generator)
 
 
+def prompted_shows(system: System, output: Any) -> Mapping[str, str]:
+    """What the method says of itself, such as the privacy that has been spent."""
+    tells = getattr(output, "tells", None)
+    return {} if tells is None else tells()
+
+
 def prompted_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
     """The example is a question that fits the model as plain text, together with its longest answer."""
     for step in ("ask", "lay", "weigh"):
@@ -209,6 +218,24 @@ def prompted_checks(system: System, task: Any, example: Example, budget: Budget)
         raise ValueError(
             f"example {example.id!r}: a prompt of {len(plan)} tokens and an answer of {longest} are more than the "
             f"{room} positions of {system.name}; drop the example"
+        )
+
+
+# routing ------------------------------------------------------------------------------------------------------------
+
+
+def routed(routing: Any, system: System, task: Any, example: None, budget: Budget, generator: torch.Generator) -> Any:
+    """Fit the router to the prompts and losses that the task gives; observing these is charged to none."""
+    prompts, losses, experts = task.taught(system)
+    return routing.fit(prompts, losses, experts, generator=generator)
+
+
+def routed_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
+    """The task gives something to fit routers to."""
+    if not hasattr(task, "taught"):
+        raise ValueError(
+            f"a comparison of routing needs a task with a library of models, such as expert_choice; "
+            f"{card_of(task).name} has no 'taught'"
         )
 
 
@@ -257,12 +284,29 @@ HOLES: Mapping[str, Hole] = {
     ),
     "prompting": Hole(
         question="Which prompting is best by {task}, found with {budget}?",
-        budget=Budget("evaluations", 512),
+        budget=Budget("evaluations", 4096),
         baseline="plain",
         task="order_sensitivity",
         fill=prompted,
         once=True,
         check=prompted_checks,
+        show=prompted_shows,
+    ),
+    "evaluation": Hole(
+        question="Which model is best by {task}?",
+        budget=Budget("evaluations", 1.0),
+        baseline="",
+        task="battery",
+        systems=True,
+    ),
+    "routing": Hole(
+        question="Which router is best by {task}, fitted with {budget}?",
+        budget=Budget("evaluations", 512),
+        baseline="best_single",
+        task="expert_choice",
+        fill=routed,
+        once=True,
+        check=routed_checks,
     ),
     "architectures": Hole(
         question="Which architecture learns best by {task}, trained with {budget}?",

@@ -5,8 +5,7 @@ import itertools
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from trivium.compare import contender as text
 from trivium.compare import holes, tuning
 from trivium.compare.folder import FORMAT
+from trivium.compare.models import Models, Named, contender, facts_of
 from trivium.compare.suites import Shown
 from trivium.compare.training import Training
 from trivium.compare.tuning import described
@@ -23,27 +23,12 @@ from trivium.core.errors import NotOffered
 from trivium.core.files import sha256
 from trivium.core.method import card_of
 from trivium.core.nouns import Example, Measure
-from trivium.models.sources import load
 from trivium.models.system import System
 
 LONGEST_PROMPT = 4000
 """Characters of a prompt that a report shows."""
 LONGEST_TEXT = 200_000
 """Characters up to which a task is kept as text, so that a run can be repeated from its folder alone."""
-
-
-@dataclass(frozen=True)
-class Named:
-    """A system by its source, opened by whoever needs it."""
-
-    source: str
-    dtype: str = "float32"
-    compile: bool = False
-    device: str = "cpu"
-
-    def open(self) -> System:
-        """Load it."""
-        return load(self.source, dtype=self.dtype, compile=self.compile, device=self.device)
 
 
 class Plan:
@@ -168,6 +153,9 @@ class Plan:
             if name not in self.lacking
         }
         tests, names = self.examples["test"], list(configs)
+        if self.hole.systems:  # one model after another, since only one is open at a time
+            each = itertools.product(names, self.seeds)
+            return [unit for name, seed in each for unit in self._units(name, name, "score", seed, tests)]
         groups = [tests] if self.hole.per_seed else [[example] for example in tests]
         return [
             unit
@@ -191,6 +179,8 @@ class Plan:
         if self.hole.per_seed:
             cost = 100.0 / (self.trials if phase == "tune" else 1)
             return [Unit(name, config, phase, seed, tuple(example.id for example in examples), trial, cost)]
+        if self.hole.systems:
+            return [Unit(name, config, phase, seed, (example.id,), trial) for example in examples]
         each = self.budget.amount if self.budget.unit == "new_tokens" else 1.0
         return [Unit(name, config, phase, seed, (example.id,), trial, each * rows_of(example)) for example in examples]
 
@@ -214,26 +204,30 @@ class Plan:
                 "tried": {name: [described(point) for point in points] for name, points in self.points.items()},
             },
             "again": {
-                "contenders": [_rebuildable(self.kind, method) for method in self.methods.values()],
-                "task": _rebuildable("evaluation", self.task),
+                "contenders": [_rebuildable(method, built, self.kind) for method in self.methods.values()],
+                "task": _rebuildable(self.task, task_of),
                 "system": self._system_again(),
                 "tune": {who: {key: list(values) for key, values in grid.items()} for who, grid in self.tune.items()},
                 "name": title,
             },
             "shown": {
                 "title": title or f"{self.kind.capitalize()} on {self.system_facts['name']}",
-                "question": self.hole.question.format(task=_spoken(self.task), budget=self.budget),
+                "question": self.hole.question.format(task=self._asked_by(), budget=self.budget),
                 "task": {
                     "name": short(identity_of(self.task)),
                     "config": identity_of(self.task),
                     "examples": len(self.examples["test"]),
                 },
                 "system": self.system_facts,
-                "budget": {**dataclasses.asdict(self.budget), "text": str(self.budget)},
+                "budget": None if self.hole.systems else {**dataclasses.asdict(self.budget), "text": str(self.budget)},
                 "measures": [dataclasses.asdict(measure) for measure in self.measures],
                 "weights": dict(self.weights),
                 "per_seed": self.hole.per_seed,
                 "once": self.hole.once,
+                "systems": self.hole.systems,
+                "homes": dict(getattr(self.task, "homes", {})),
+                "leading": list(getattr(self.task, "leading", ())),
+                "tasks": self._tasks(),
                 "tuning": self._tuning_words(),
                 "contenders": [self._contender(name, method) for name, method in self.methods.items()],
                 "examples": [
@@ -259,7 +253,8 @@ class Plan:
             "baseline": name == self.baseline,
             "lossless": holes.lossless(self.kind, method),
             "note": f"not applicable, needs {words}" if words else "",
-            "tunable": self.hole.per_seed or (dataclasses.is_dataclass(method) and bool(dataclasses.fields(method))),
+            "tunable": not self.hole.systems
+            and (self.hole.per_seed or (dataclasses.is_dataclass(method) and bool(dataclasses.fields(method)))),
             "tuned": name in self.points,
         }
 
@@ -268,16 +263,29 @@ class Plan:
         """The fixed rest of the pipeline, in the words of a report."""
         if not hasattr(self.opened, "model"):
             return self.opened.facts()
-        system, model = self.opened, self.opened.model
-        return {
-            "name": system.name,
-            "config": getattr(system, "source", "") or system.name,
-            "fingerprint": getattr(system, "fingerprint", ""),
-            "dtype": model.precision,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        }
+        facts = facts_of(self.opened)
+        return {name: facts[name] for name in ("name", "config", "fingerprint", "dtype", "parameters")}
+
+    def _asked_by(self) -> str:
+        """The task in words; several by their labels."""
+        labels = list(getattr(self.task, "of", ()))
+        return ", ".join(labels) if labels else _spoken(self.task)
+
+    def _tasks(self) -> dict[str, Any]:
+        """Of several tasks, what each is: by its label, its text, its method's title and source, its examples."""
+        found = {}
+        for label, task in getattr(self.task, "of", {}).items():
+            card = card_of(task)
+            ours = sum(example.fields.get("group") == label for example in self.examples["test"])
+            found[label] = {
+                "config": identity_of(task), "title": card.title, "source": card.source, "examples": ours,
+                "said": dict(getattr(task, "said", {})),
+            }  # fmt: skip
+        return found
 
     def _system_again(self) -> dict[str, Any] | None:
+        if isinstance(self.system, Models):
+            return {"contenders": len(self.methods)}
         if isinstance(self.system, Training):
             return {"training": words} if (words := self.system.text()) else None
         named = named_of(self.system)
@@ -324,13 +332,23 @@ def identity_of(task: Any) -> str:
     )
 
 
-def _rebuildable(kind: str, thing: Any) -> str | None:
+def built(kind: str, words: str) -> Any:
+    """What a folder's text describes: a method of a kind, or a model."""
+    return contender(words) if holes.hole(kind).systems else text.build(kind, words, longest=None)
+
+
+def task_of(words: str) -> Any:
+    """The task that a folder's text describes."""
+    return text.build("evaluation", words, longest=None)
+
+
+def _rebuildable(thing: Any, build: Callable[..., Any], *before: str) -> str | None:
     """The text from which the same thing can be built; None where there is none."""
     words = text.describe(thing)
     if len(words) > LONGEST_TEXT:
         return None
     try:
-        return words if text.build(kind, words, longest=None) == thing else None
+        return words if build(*before, words) == thing else None
     except (ValueError, TypeError, LookupError):
         return None
 

@@ -10,6 +10,7 @@ texts it lies; since that hits all contenders alike, compare them with each othe
 counts how often it grows as large when the outputs of two contenders change places, cluster by cluster at random.
 """
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,24 +19,70 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trivium.compare.statistics import Interval, Pair, Values
 from trivium.core import seeds
-from trivium.nn import mauve
+from trivium.evaluation.stats.intervals import Interval, Values
+from trivium.evaluation.stats.paired import Pair
+from trivium.nn import confusion, mauve
 
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """Of counts per bin: ``of`` (batch, bins) own x (batch, bins) reference -> (batch,), from ``low`` to ``high``."""
+    """Of counts per bin: ``of`` (batch, bins) own x (batch, bins) reference -> (batch,), from ``low`` to ``high``.
+
+    ``binned``: the vectors of all outputs and references, and of how many examples they are -> the bin of each
+    (vectors,), and how many bins there are.
+    """
 
     of: Callable[[Tensor, Tensor], Tensor]
     fewest: int
     low: float
     high: float
+    binned: Callable[[Tensor, int, np.random.Generator], tuple[Tensor, int]]
 
 
-STATISTICS: Mapping[str, Statistic] = {"mauve": Statistic(mauve.area, mauve.FEWEST, 0.0, 1.0)}
+def _quantised(vectors: Tensor, examples: int, generator: np.random.Generator) -> tuple[Tensor, int]:
+    bins = mauve.bins_for(examples)
+    return mauve.quantised(vectors, bins, generator), bins
+
+
+def _cells(vectors: Tensor, examples: int, generator: np.random.Generator) -> tuple[Tensor, int]:
+    """Pairs of the label that was said and the right one, as the cells of their table, row by row."""
+    said, right = vectors.long().T
+    labels = int(vectors.max()) + 1
+    return said * labels + right, labels * labels
+
+
+def _table(of: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A number of the table of one's own answers, whatever the reference."""
+    return lambda own, reference: of(_square(own))
+
+
+def _scaled(of: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A number of the table of one's own answers as a share of that of the reference's answers; where these are all
+    wrong, as may be in a resample, of what half a right one among them would make."""
+
+    def share(own: Tensor, reference: Tensor) -> Tensor:
+        return of(_square(own)) / torch.maximum(of(_square(reference)), 0.5 / reference.sum(-1))
+
+    return share
+
+
+def _square(counts: Tensor) -> Tensor:
+    labels = math.isqrt(counts.shape[-1])
+    return counts.unflatten(-1, (labels, labels))
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    "mauve": Statistic(mauve.area, mauve.FEWEST, 0.0, 1.0, _quantised),
+    "macro_f1": Statistic(_table(confusion.macro_f1), 2, 0.0, 1.0, _cells),
+    "label_bias": Statistic(_table(confusion.label_bias), 2, 0.0, 1.0, _cells),
+    "scaled_f1": Statistic(_scaled(confusion.macro_f1), 2, 0.0, math.inf, _cells),
+    "scaled_accuracy": Statistic(_scaled(confusion.accuracy), 2, 0.0, math.inf, _cells),
+}
+"""Of the last four, vectors are pairs: the number of the label that is said, and that of the right one. The last two
+are shares of what the answers of the reference reach."""
 
 
 class Pooled:
@@ -63,9 +110,9 @@ class Pooled:
         self.reference = np.zeros((len(self.examples), 0))
         if not self._enough(np.ones(len(self.examples), bool)):
             return
-        bins = mauve.bins_for(len(self.examples))
         vectors = torch.tensor([vector for *_, vector in texts], dtype=torch.float64)
-        labels = mauve.quantised(vectors, bins, seeds.numpy_generator(0, "pooled", name))
+        generator = seeds.numpy_generator(0, "pooled", name)
+        labels, bins = self.statistic.binned(vectors, len(self.examples), generator)
         self.own = {who: np.zeros((len(self.examples), bins)) for who in own}
         self.reference = np.zeros((len(self.examples), bins))
         for (row, who, _), label in zip(texts, labels.tolist(), strict=True):

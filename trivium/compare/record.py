@@ -10,7 +10,8 @@ A **record** is one line of ``records.jsonl``: one unit of work that was done, o
      "values": {"logprob": -1.21},       what the task measured
      "spent": {"new_tokens": 64, ...},   every unit of core.budget
      "output": {"text": "...", ...},     what to show: see ``examples`` below
-     "vectors": {"own": [...], ...},     only where a measure is pooled: what it is made of, see ``pooled``
+     "vectors": {"own": [...], ...},     only where a measure is pooled: what it is made of, see ``pooled`` and
+                                         ``pooled_rows``
      "drew": true,                       whether a random number was asked for, or time is what is measured; false
                                          lets other seeds repeat it
      "repeats": 0,                       only there: the seed whose record this repeats
@@ -56,6 +57,20 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
     statistics                   {"interval": how it was made, "family": what Holm covers, "seed", "confidence"}
     provenance                   core.provenance.provenance(...)
     command                      what to type to repeat it
+
+Where the contenders are models, put to several tasks, besides (``evaluated`` and ``checklist`` make it):
+
+    systems                      true
+    leading                      [measure]: the mean win rate, then the first measure of each task, which is the family
+    tasks                        {label: {"config", "title", "source", "examples": n, "said": {topic: text},
+                                          "measures": [measure]}}
+    calibration                  {label: {contender: {"groups": [{"confidence", "accuracy", "low", "high", "n"}], "n",
+                                                      "ece_mass", "ece_width"}}}
+    checklist                    [{"topic", "question", "answer": "" where the run does not say}]
+
+and of each contender "facts" of the model, and "absent": {measure: {"word": "not applicable"|"failed", "why"}}. Outputs
+of examples may hold "choices": [{"text", "tokens": [[text, log-probability]], "right", "taken"}], "tokens" of what was
+written, and "copies": [[perturbation, text]].
 
 Contenders that are not applicable have no measures and no spent, only a note. Strings come from models: they may hold
 anything, markup and lone surrogates included.

@@ -18,7 +18,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from trivium.compare._report import charts, columns, examples, sections, wording
+from trivium.compare._report import charts, columns, examples, models, sections, wording
 from trivium.compare._report.looks import looks, theme
 from trivium.compare._report.markup import Html, content_hash, element, embedded
 from trivium.core import files
@@ -41,6 +41,7 @@ def page(report: Report) -> str:
         sections.training(report),
         sections.tradeoff(report),
         sections.differences(report),
+        sections.calibration(report),
     ]
     shown = [chart for chart in drawn if chart is not None]
     style = "".join([_asset("page.css"), theme(look), *(chart.rules for chart in shown)])
@@ -66,9 +67,12 @@ def page(report: Report) -> str:
         sections.facts(report),
         sections.results(report, look),
         [chart.section for chart in shown],
+        sections.matrix(report, look),
+        sections.tasks(report, look),
         sections.groups(report, look),
         sections.side_by_side(report),
         sections.contenders(report, look),
+        models.checklist(report),
         sections.provenance(report),
     )
     body = element(
@@ -117,6 +121,7 @@ def markdown(report: Report) -> str:
     if failed:
         lines += ["", "## Failures", ""]
         lines += [f"- {_plain(name)}: {_plain(why)}" for name, why in failed]
+    lines += [line for part in _of_models(report) for line in part]
     lines += ["", "## Provenance", ""]
     lines += [f"- {_plain(name)}: {_plain(value)}" for name, value in columns.provenance(report)]
     if report.get("command"):
@@ -125,6 +130,42 @@ def markdown(report: Report) -> str:
         fence = "`" * max(3, ticks + 1)
         lines += ["", "To repeat it:", "", fence, command, fence]
     return "\n".join(lines) + "\n"
+
+
+def cell(report: Report, contender: Mapping[str, Any], measure: str) -> str:
+    """One number with its interval as text, or the word for why there is none."""
+    main, ends, _ = models.cell(contender, measure, models.scale_of(report, measure))
+    return f"{main} {ends}".strip()
+
+
+def _of_models(report: Report) -> Sequence[Sequence[str]]:
+    """Where models are put to tasks: every task by every measure, and the checklist."""
+    parts = []
+    for label, task in (report.get("tasks") or {}).items():
+        names = [contender["name"] for contender in report["contenders"]]
+        rows = [
+            [
+                "",
+                f"### {_plain(label)}",
+                "",
+                _line("measure", *names),
+                "|".join(["", *[" --- "] * (len(names) + 1), ""]),
+            ]
+        ]
+        for measure in task["measures"]:
+            scale = models.scale_of(report, measure)
+            cells = [models.cell(one, measure, scale) for one in report["contenders"]]
+            said = [
+                " ".join(part for part in (main, ends, f"({why})" if why else "") if part) for main, ends, why in cells
+            ]
+            rows.append([_line(models.title(report, label, measure), *said)])
+        parts += rows
+    if parts:
+        parts.insert(0, ["", "## Task by task"])
+    if report.get("checklist"):
+        parts.append(["", "## Checklist", "", _line("topic", "question", "answer"), "| --- | --- | --- |"])
+        parts.append([_line(a["topic"], a["question"], a["answer"] or "missing") for a in report["checklist"]])
+    return parts
 
 
 def table(report: Report, width: int | None = None) -> Table:

@@ -20,6 +20,8 @@ from trivium.core.errors import NotFinite, TriviumError
 from trivium.core.files import sha256
 from trivium.core.nouns import Example, Observation
 from trivium.core.progress import Bar
+from trivium.models import answers
+from trivium.models.answers import AnswerCache
 
 FAILURES = (TriviumError, ValueError, ArithmeticError, RuntimeError)
 """What a contender may fail with; RuntimeError is what PyTorch raises, out of memory included."""
@@ -58,7 +60,7 @@ class Work:
     _opened: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": {}}
+        return {**self.__dict__, "_opened": {"elsewhere": True}}
 
     @property
     def hole(self) -> Hole:
@@ -72,7 +74,11 @@ class Work:
 
     def do(self, unit: Unit, bar: Bar | None = None) -> Iterator[Record]:
         """Do one unit; its records come as they are finished. The bar advances by ``unit.cost`` in all."""
-        if self.hole.fill is not None:
+        if self.hole.systems:
+            yield self._weigh(unit, unit.examples[0], bar)
+            if bar is not None:
+                bar.advance(unit.cost)
+        elif self.hole.fill is not None:
             yield self._fill(unit, unit.examples[0])
             if bar is not None:
                 bar.advance(unit.cost)
@@ -94,6 +100,36 @@ class Work:
             return made | {"drew": timed or found.drew}
         except FAILURES as error:
             return _record(unit, example_id, found.spent, error)
+
+    def _weigh(self, unit: Unit, example_id: str, bar: Bar | None) -> Record:
+        """A model on one example. What it answers is kept in the folder, so that a task that asks all of its questions
+        together need not ask them again after a stop."""
+        example, system = self.examples[example_id], self.opened().opened(self.methods[unit.config])
+        counted = meter.Meter(who=unit.contender)
+        try:
+            with counted, answers.keeping(self._answers(system), bar):
+                seen: Observation | Exception = self.task.score(system, example, None)
+        except FAILURES as error:
+            seen = error
+        made = _record(unit, example_id, counted.spent, seen, {"prompt": example.text})
+        return made | {"drew": False}
+
+    def _answers(self, system: Any) -> AnswerCache | None:
+        """The answers of this model in the folder; of one process only, and of a model that can be told from others."""
+        if "elsewhere" in self._opened or not getattr(system, "fingerprint", ""):
+            return None
+        of, cache = self._opened.get("answers", (None, None))
+        if of is not system:
+            if cache is not None:
+                cache.close()
+            cache = AnswerCache(self.folder / "answers", system)
+            self._opened["answers"] = system, cache
+        return cache
+
+    def close(self) -> None:
+        """Let go of what is open in the folder."""
+        if (held := self._opened.pop("answers", None)) is not None:
+            held[1].close()
 
     def _found(self, unit: Unit) -> "_Filled":
         """What the contender gives once for all examples of a seed. It is the same in every process, and each record

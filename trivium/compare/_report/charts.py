@@ -83,6 +83,11 @@ def ratios(report: Report, group: str, width: int = WIDE) -> Html | None:
     return _svg(_ratios(report, group, width))
 
 
+def reliability(report: Report, task: str, width: int = WIDE) -> Html | None:
+    """How often each model was right over how sure it was, with the line on which the two agree."""
+    return _svg(_reliability(report, task, min(width, 560), 400 if width > 500 else 300))
+
+
 def curves(report: Report, across: str, up: str, width: int = WIDE) -> Html | None:
     """Training curves: a thin line per seed and a thick one for their mean. None where nothing has both axes."""
     return _svg(_curves(report, across, up, width, 380 if width > 500 else 320))
@@ -407,6 +412,39 @@ def _curves(report: Report, across: str, up: str, width: int, height: int) -> Dr
     rows = {"seeds": thin, "means": thick, "ends": ends}
     told = f"{_AXES[up]} over {_AXES[across]}, a line per contender"
     return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), rows, told)
+
+
+def _reliability(report: Report, task: str, width: int, height: int) -> Drawing | None:
+    look = looks(report)
+    rows: list[Row] = []
+    for name, entry in ((report.get("calibration") or {}).get(task) or {}).items():
+        for group in entry["groups"]:
+            right, sure = f"{group['accuracy']:.2f}", f"{group['confidence']:.2f}"
+            told = f"{_short(name)}: {right} right at confidence {sure}, n = {group['n']}"
+            rows.append(
+                {"name": _short(name), "x": group["confidence"], "y": group["accuracy"], "low": group["low"],
+                 "high": group["high"], "told": told, **_drawn(look[name])}
+            )  # fmt: skip
+    if not rows:
+        return None
+    inner = width - MARGIN
+    unit = alt.Scale(domain=[0, 1])
+    x = alt.X("x:Q", title="confidence", scale=unit, axis=alt.Axis(tickCount=5))
+    y = alt.Y("y:Q", title=None, scale=unit, axis=alt.Axis(tickCount=5))
+    base = alt.Chart(alt.NamedData("reliability")).encode(color=_plain("colour"))
+    even = alt.Chart(alt.NamedData("even")).mark_line(aria=False, stroke=MUTED, strokeDash=[5, 4], strokeWidth=1.5)
+    layers = [
+        even.encode(x=x, y=y),
+        base.mark_line(aria=False, strokeWidth=1.6, opacity=0.7).encode(x=x, y=y, detail=alt.Detail("name:N")),
+        base.mark_rule(aria=False, strokeWidth=1.5, opacity=0.55).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q")),
+        base.mark_point(size=90, filled=True, opacity=1, stroke=PAPER, strokeWidth=1.2).encode(
+            x=x, y=y, shape=alt.Shape("shape:N", scale=None, legend=None), description=alt.Description("told:N")
+        ),
+    ]
+    title = _title(f"share right: {_short(task, 60)}", "by confidence", inner)
+    drawn = alt.layer(*layers).properties(width=inner, height=height, title=title)
+    told = f"share of right answers over confidence on {task}, a line per model"
+    return Drawing(drawn, {"reliability": rows, "even": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]}, told)
 
 
 def _mean_line(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:

@@ -68,6 +68,9 @@ class Column:
     def cell(self, contender: Mapping[str, Any]) -> tuple[str, str]:
         """The number and its interval, both as text."""
         ends = self.ends(contender)
+        gone = (contender.get("absent") or {}).get(self.name) if self.quality else None
+        if gone is not None and self.value(contender) is None:
+            return gone["word"], ""
         return self.scale(self.value(contender)), wording.interval(*ends, self.scale) if ends else ""
 
     def _entry(self, contender: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -87,13 +90,17 @@ def columns(report: Report) -> list[Column]:
         spent.discard("evaluations")  # the same as calls, where nothing goes backwards
     units = [unit for unit in report.get("units") or sorted(spent) if unit in spent]
     units.sort(key=lambda unit: (unit != equal, unit not in MAJOR_COSTS))
-    measures = [Column(report, measure["name"], quality=True) for measure in report["measures"]]
+    shown = leading(report) if report.get("systems") else [measure["name"] for measure in report["measures"]]
+    measures = [Column(report, name, quality=True) for name in shown]  # of models, the others stand in the matrix
     measures.sort(key=lambda column: not column.major)
     return measures + [Column(report, unit, quality=False) for unit in units]
 
 
 def leading(report: Report) -> list[str]:
-    """The measures that have a direction, or all where none has; the first few of them."""
+    """The measures that have a direction, or all where none has; the first few of them. Of several tasks, the leading
+    measure of each."""
+    if report.get("leading"):
+        return list(report["leading"])
     directed = [measure["name"] for measure in report["measures"] if measure.get("higher_is_better") is not None]
     return (directed or [measure["name"] for measure in report["measures"]])[:MAJOR_MEASURES]
 
@@ -132,7 +139,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     drawn = (report.get("provenance") or {}).get("seeds")
     if isinstance(drawn, list | tuple):
         found.append(("seeds", ", ".join(map(str, drawn))))
-    if tuning:
+    if tuning and not report.get("systems"):
         found.append(("tuning", tuning.get("counted") or f"{tuning.get('trials', 0)} trials per contender"))
     totals = []
     for unit in ("seconds", "flops"):
@@ -159,6 +166,8 @@ def held(report: Report) -> str:
 
 def work(report: Report) -> str:
     """What one unit of work is: that of which costs are the median."""
+    if report.get("systems"):
+        return "task"
     return "training" if report.get("curves") else "seed" if report.get("once") else "example"
 
 

@@ -45,6 +45,9 @@ def data(report: Report) -> dict[str, Any]:
     outputs = [output for example in shown for output in (example.get("outputs") or {}).values()]
     scales = {name: wording.measure_scale([_values(output).get(name) for output in outputs]) for name in titles(report)}
     told = {name: titles(report)[name] for name in leading(report)[:SHOWN_VALUES]}
+    homes = {name: label for label, task in (report.get("tasks") or {}).items() for name in task["measures"]}
+    if homes:  # of several tasks, the measures of the example's own
+        told = {name: titles(report)[name].removeprefix(f"{label}: ") for name, label in homes.items()}
     kinds = {str(span.get("kind", "plain")) for output in outputs for span in output.get("spans") or ()}
     items = []
     for index, example in enumerate(shown):
@@ -72,9 +75,26 @@ def _output(output: Mapping[str, Any], names: Mapping[str, str], scales: Mapping
         "spans": _runs(text, output.get("spans") or ()),
         "left": max(0, len(text) - TEXT_LIMIT),
         "values": [[names[n], scales[n](values[n])] for n in names if wording.finite(values.get(n)) is not None],
+        "choices": _choices(output),
+        "copies": [[str(name), str(text)[:TEXT_LIMIT]] for name, text in output.get("copies") or ()],
         "fragment": Fragment(str(output["html"])).nodes if output.get("html") else None,
         "error": str(output.get("error") or ""),
     }
+
+
+SHADES = (0.05, 0.25, 0.7, 2.0, 5.0)
+"""Nats that a token costs, where the shade grows darker."""
+
+
+def _choices(output: Mapping[str, Any]) -> list[list[Any]]:
+    """[right, taken, sum, [[text, cost, shade], ...]] of each choice, and of a text that was written."""
+    found = []
+    written = output.get("tokens")
+    for choice in [*(output.get("choices") or ()), *([{"tokens": written}] if written else [])]:
+        tokens = [[str(text), round(float(x), 2), sum(-x > edge for edge in SHADES)] for text, x in choice["tokens"]]
+        total = wording.Scale(decimals=2)(sum(x for _, x, _ in tokens))
+        found.append([bool(choice.get("right")), bool(choice.get("taken")), total, tokens])
+    return found
 
 
 def _values(output: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -99,5 +119,6 @@ def _weight(example: Example) -> int:
     """About the bytes of an example within the page."""
     outputs = (example.get("outputs") or {}).values()
     texts = [example.get("prompt"), *(output.get("text") for output in outputs)]
-    marked = sum(16 * len(output.get("spans") or ()) + len(str(output.get("html") or "")) for output in outputs)
+    told = sum(30 * len(choice["tokens"]) for out in outputs for choice in out.get("choices") or ())
+    marked = told + sum(16 * len(output.get("spans") or ()) + len(str(output.get("html") or "")) for output in outputs)
     return sum(min(len(str(text or "")), TEXT_LIMIT) for text in texts) + marked + 200

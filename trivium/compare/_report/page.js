@@ -130,10 +130,28 @@
     if (left) box.append(make("span", "aside", ` … and ${left.toLocaleString("en")} characters more`));
     return box;
   };
+  // Choices token by token: the darker, the less likely. Each says its log-probability when it is pointed at.
+  const chosen = (choices) => {
+    const list = make("ol", "choices-of");
+    for (const [right, taken, total, tokens] of choices) {
+      const mark = make("span", "mark", right && taken ? "✓→" : right ? "✓" : taken ? "→" : "");
+      mark.title = [right ? "the right answer" : "", taken ? "the model's answer" : ""].filter(Boolean).join(", ");
+      const words = make("span", "words");
+      for (const [piece, cost, shade] of tokens) words.append(Object.assign(make("span", "shade s" + shade, piece), { title: cost + " nats" }));
+      list.append(make("li", taken ? "taken" : "", mark, words, make("span", "aside", total)));
+    }
+    return list;
+  };
+  const copies = (found) => {
+    const box = make("details", "copies", make("summary", "", `${found.length} copies said otherwise`));
+    for (const [name, piece] of found) box.append(make("p", "aside", name), text([["plain", piece]], 0));
+    return box;
+  };
   const marker = (i) => find(".marker", original[i]).cloneNode(true);
 
   // Where models are scored on given text, no contender writes any, and nothing is empty.
-  const written = items.some((item) => Object.values(item.outputs).some((output) => output.spans.length || output.fragment?.length));
+  const written = items.some((item) => Object.values(item.outputs).some((output) => output.spans.length || output.fragment?.length || output.choices.length));
+  const shaded = items.some((item) => Object.values(item.outputs).some((output) => output.choices.length));
   const show = (item) => {
     const prompt = make("div", "prompt", make("h3", "", "prompt"), text([["plain", item.prompt]], item.left));
     const legend = make("p", "legend", ...kinds.map((kind) => make("span", "", make("span", kind in words ? kind : "", kind), " " + (words[kind] ?? ""))));
@@ -145,14 +163,17 @@
       const card = make("article", "output", make("h3", "", marker(i), make("bdi", "", name)));
       if (output.values.length) card.append(make("p", "facts-line", output.values.map(([title, value]) => `${title} ${value}`).join(" · ")));
       if (output.error) card.append(make("p", "error", "failed: " + output.error));
+      if (output.choices.length) card.append(chosen(output.choices));
+      if (output.copies.length) card.append(copies(output.copies));
       if (output.fragment?.length) card.append(grow(output.fragment, make("div", "fragment")));
       else if (output.spans.length) card.append(text(output.spans, output.left));
-      else if (written && !output.error) card.append(make("p", "aside", "(empty)"));
+      else if (written && !output.error && !output.choices.length) card.append(make("p", "aside", "(empty)"));
       card.dataset.contender = i;
       card.hidden = !shown[i];
       outputs.append(card);
     });
-    stage.replaceChildren(...(item.prompt ? [prompt] : []), ...(kinds.length ? [legend] : []), outputs);
+    const shades = make("p", "legend", make("span", "", "likely ", ...[0, 1, 2, 3, 4, 5].map((at) => make("span", "shade s" + at, "\u00a0\u00a0")), " unlikely"), make("span", "", "✓ right · → the model's answer"));
+    stage.replaceChildren(...(item.prompt ? [prompt] : []), ...(kinds.length ? [legend] : []), ...(shaded ? [shades] : []), outputs);
   };
 
   const matching = () => items.filter((item) => pick.group.value === "*" || item.group === pick.group.value);
@@ -174,7 +195,7 @@
   };
   const groups = unique(items.map((item) => item.group));
   options(pick.group, groups);
-  if (groups.length > 1) pick.group.prepend(new Option("every kind", "*"));
+  if (groups.length > 1) pick.group.prepend(new Option(pick.group.closest("label").textContent.startsWith("Task") ? "every task" : "every kind", "*"));
   pick.group.selectedIndex = 0;
   if (groups.length === 1) pick.group.value = groups[0];
   for (const level of ["group", "example", "seed"]) pick[level].addEventListener("change", () => refresh(level));

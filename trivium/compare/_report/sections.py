@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trivium.compare._report import charts, columns, examples, wording
+from trivium.compare._report import charts, columns, examples, models, wording
 from trivium.compare._report.columns import Column
 from trivium.compare._report.looks import Look
 from trivium.compare._report.markup import Html, element, join
@@ -265,6 +265,33 @@ def groups(report: Report, look: Looks) -> Html | None:
     )
 
 
+def matrix(report: Report, look: Looks) -> Html | None:
+    """Where models are put to several tasks: tasks by metrics."""
+    return models.matrix(report, look, _marker, _scrolling)
+
+
+def tasks(report: Report, look: Looks) -> Html | None:
+    """Where models are put to several tasks: each in full."""
+    return models.tasks(report, look, _marker, _scrolling)
+
+
+def calibration(report: Report) -> Chart | None:
+    """Reliability diagrams: how often a model is right where it gives its answer some probability."""
+    found = report.get("calibration") or {}
+    return _chart(
+        ("calibration", "Calibration"),
+        "Items in groups of near-equal size by the model's confidence; upright bars are 95 % intervals of how often it "
+        "was right. On the dashed line confidence is a probability; below it the model is too sure.",
+        [("calibrated", "Task", {task: task for task in found})],
+        lambda width, task: charts.reliability(report, task, width),
+        under=lambda task: "; ".join(
+            f"{name}: expected calibration error {entry['ece_mass']:.3f} in groups of equal mass, "
+            f"{entry['ece_width']:.3f} of equal width, {entry['n']:,} items"
+            for name, entry in found[task].items()
+        ),
+    )
+
+
 def side_by_side(report: Report) -> Html | None:
     """Outputs of the same example beside each other; the script fills it in."""
     total, here = len(report.get("examples") or []), len(examples.kept(report))
@@ -288,7 +315,11 @@ def side_by_side(report: Report) -> Html | None:
         element("noscript", element("p", off, class_="notice")),
         element(
             "div",
-            [pick("group", "Kind"), pick("example", "Example"), pick("seed", "Seed")],
+            [
+                pick("group", "Task" if report.get("systems") else "Kind"),
+                pick("example", "Example"),
+                pick("seed", "Seed"),
+            ],
             element("div", steps, class_="steps"),
             class_="tools scripted",
         ),
@@ -398,6 +429,10 @@ def _cell(column: Column, contender: Mapping[str, Any], verdict: str | None) -> 
     if verdict:
         told = {"title": verdict, "role": "img", "aria_label": verdict}
         glyph = element("span", wording.GLYPHS[verdict], class_=f"glyph {_class(verdict)}", **told)
+    gone = (contender.get("absent") or {}).get(column.name)
+    if gone is not None and column.value(contender) is None:
+        told = element("bdi", main)
+        return element("td", told, title=gone["why"], class_="absent" if column.major else "absent minor")
     return element(
         "td",
         element("span", glyph, main, class_="main"),

@@ -1,0 +1,119 @@
+"""Batteries that ship: what ``trivium evaluate --suite`` puts models to, from texts of our own or known sets."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trivium.core.errors import UnknownName, did_you_mean
+from trivium.core.method import find
+
+Tasks = Iterator[tuple[str, Any]]
+"""(label, task)."""
+
+
+def battery(name: str, data: Path | None = None) -> list[tuple[str, Any]]:
+    """The tasks of a suite by their labels. Raises UnknownName for no such suite, ValueError for a folder without any
+    set that it knows."""
+    if name not in SUITES:
+        raise UnknownName(f"no suite of evaluation is called {name!r}{did_you_mean(name, SUITES)}")
+    return list(SUITES[name](data))
+
+
+def limited(task: Any, items: int | None, batch_size: int | None) -> Any:
+    """The task on so many examples and in such batches, wherever it has settings for them."""
+    if not is_dataclass(task) or isinstance(task, type):
+        return task
+    own = {field.name for field in fields(task) if field.init}
+    few = next((name for name in ("items", "documents") if name in own), None)
+    changed = {few: items} if few is not None and items is not None else {}
+    if batch_size is not None and "batch_size" in own:
+        changed["batch_size"] = batch_size
+    return replace(task, **changed) if changed else task
+
+
+SETS: Mapping[str, tuple[str, str]] = {
+    "arc": ("arc", "arc_easy_validation.jsonl"),
+    "openbookqa": ("openbookqa", "validation.jsonl"),
+    "commonsense_qa": ("commonsense_qa", "validation.jsonl"),
+    "piqa": ("piqa", "validation.jsonl"),
+    "sciq": ("sciq", "validation.jsonl"),
+    "hellaswag": ("hellaswag", "validation_part.jsonl"),
+}
+"""Folder of a set -> its form, and the file of questions where there are several."""
+
+
+def known(data: Path) -> Iterator[tuple[str, str, Path]]:
+    """(label, form, file) of the sets of questions in a folder, each in a folder of its own name."""
+    found = [(label, form, data / label / name) for label, (form, name) in SETS.items()]
+    found = [entry for entry in found if entry[2].is_file()]
+    if not found:
+        where = ", ".join(f"{label}/{name}" for label, (_, name) in SETS.items())
+        raise ValueError(f"{data} holds none of the sets that are known: {where}")
+    yield from found
+
+
+def _choices(data: Path | None) -> Tasks:
+    """Multiple choice of our own questions, or of every set in the folder."""
+    multiple_choice = find("evaluation", "multiple_choice")
+    if data is None:
+        yield "kinds of words", multiple_choice()
+        return
+    for label, form, path in known(data):
+        yield label, multiple_choice(path=str(path), form=form, items=200)
+
+
+def _quick(data: Path | None) -> Tasks:
+    """A first look, in minutes: choices, held-out text, recall."""
+    yield from _choices(data)
+    yield "stories", find("evaluation", "bits_per_byte")(documents=24)
+    yield "needle", find("evaluation", "recall")(sort="needle", documents=24)
+
+
+def _helm(data: Path | None) -> Tasks:
+    """Scenarios by seven metrics: choices by three adapters, answers that are written, texts that are read, openings;
+    with a folder, its sets of questions besides."""
+    helm = find("evaluation", "helm")
+    yield "scenes", helm()
+    yield "scenes, joint", helm(adapter="joint")
+    yield "scenes, calibrated", helm(adapter="calibrated")
+    yield "scenes, written", helm(adapter="generation")
+    yield "kinds of words", helm(scenario="kinds")
+    yield "scenes, read", helm(adapter="language_modeling")
+    yield "openings", helm(scenario="openings", adapter="generation", completions=2)
+    for label, form, path in known(data) if data is not None else ():
+        yield label, helm(path=str(path), form=form, items=120)
+
+
+TREEBANKS: Mapping[str, str] = {
+    "english": "en_ewt",
+    "french": "fr_gsd",
+    "spanish": "es_gsd",
+    "norwegian": "no_bokmaal",
+    "ancient_greek": "grc_proiel",
+}
+"""Language -> the treebank of Universal Dependencies whose development set stands for it."""
+
+
+def _language(data: Path | None, name: str) -> Tasks:
+    """Bits per character and byte, and tokens per word: of the treebank in the folder ``ud`` or of our sentences."""
+    path = None if data is None or name not in TREEBANKS else data / "ud" / f"{TREEBANKS[name]}-ud-dev.conllu"
+    if path is not None and not path.is_file():
+        raise ValueError(f"{path} is not there; leave data out for sentences of our own, or get the treebank")
+    yield name.replace("_", " "), find("evaluation", "languages")(name, "" if path is None else str(path))
+
+
+def _languages(data: Path | None) -> Tasks:
+    """Every language that has a treebank; without a folder, Arabic too."""
+    for name in (*TREEBANKS, *(("arabic",) if data is None else ())):
+        yield from _language(data, name)
+
+
+SUITES: Mapping[str, Callable[[Path | None], Tasks]] = {
+    "quick": _quick,
+    "choices": _choices,
+    "helm": _helm,
+    "languages": _languages,
+    **{name: partial(_language, name=name) for name in TREEBANKS},
+}
