@@ -14,7 +14,7 @@ from trivium.compare.claim import list_claims, recorded
 from trivium.compare.holes import HOLES
 from trivium.compare.report import chart_svg, page
 from trivium.core.capabilities import OFFERS
-from trivium.core.method import PACKAGE, Entry, entries, kind_summary, kinds
+from trivium.core.method import PACKAGE, Entry, entries, kind_summary, kinds, names
 from trivium.training.volume import Decoder as Shape
 from trivium.training.volume import Hardware, Layout, projected
 
@@ -32,10 +32,12 @@ GENERATED = (
     "changes.md",
     "index.md",
 )
+STATS = "trivium.evaluation.stats"
 LAYERS = ("core", "models", "data", "tokenization", "training", "compare", "nn")
 GUIDES = (
     "decoders",
     "prompting",
+    "evaluation",
     "architectures",
     "training",
     "recipes",
@@ -76,11 +78,12 @@ def navigation() -> None:
     for kind in kinds():
         pages = [{entry.card.title: f"methods/{kind}/{entry.card.name}.md"} for entry in entries(kind)]
         methods.append({kind: [f"methods/{kind}/index.md", *pages]})
-    layers = ["reference/index.md", *({layer: f"reference/{layer}.md"} for layer in LAYERS)]
+    layers = ["reference/index.md", *({layer: f"reference/{layer}.md"} for layer in (*LAYERS, "stats"))]
     guide = [{_title(path): f"guide/{path.name}"} for path in (PAGES / "guide" / f"{name}.md" for name in GUIDES)]
     found = [
         {"Start": "index.md"},
         {"Guide": guide},
+        {"Statistics": "statistics.md"},
         {"Methods": methods},
         {"Claims": "claims.md"},
         {"Gallery": "gallery/index.md"},
@@ -244,7 +247,9 @@ def claims_page() -> str:
     for path in list_claims():
         found = recorded(path)
         kind, name = path.split("/")
-        method = f"methods/{path}.md#claim" if kind in kinds() else f"reference/{kind}.md#trivium.{kind}.{name}"
+        method = f"reference/{kind}.md#trivium.{kind}.{name}"
+        if kind in kinds():
+            method = f"methods/{path}.md#claim" if name in names(kind) else f"reference/stats.md#{STATS}.{name}"
         where = f"[{path}]({method})"
         if found is None:
             rows.append(f"| {where} | | not run | |")
@@ -427,6 +432,12 @@ def reference() -> None:
         rows.append(f"- [{layer}]({layer}.md): {summary}")
         body = [f"# {layer}", "", summary, ""] + [f"::: trivium.{layer}.{module}\n" for module in modules]
         write(f"reference/{layer}.md", "\n".join(body))
+    modules = sorted(
+        path.stem for path in (PACKAGE / "evaluation" / "stats").glob("*.py") if not path.stem.startswith("_")
+    )
+    summary = kind_summary_of("evaluation/stats")
+    rows.append(f"- [stats](stats.md): {summary}")
+    write("reference/stats.md", "\n".join(["# stats", "", summary, "", *(f"::: {STATS}.{name}\n" for name in modules)]))
     write("reference/index.md", "\n".join(rows))
 
 

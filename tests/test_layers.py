@@ -8,6 +8,8 @@ from trivium.core.method import PACKAGE, kinds
 
 RANK = {"core": 0, "nn": 1, "tokenization": 2, "data": 2, "models": 3, "training": 5, "compare": 6, "cli": 7}
 RANK |= dict.fromkeys(kinds(), 4)
+STATISTICS = ("evaluation", "stats")
+"""Plain functions over numbers, of no method: they stand on core alone, and comparisons use them like a layer."""
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -42,11 +44,14 @@ def test_imports_point_down(path):
         there = module.split(".")[1]
         if there not in RANK:
             continue
+        statistics = tuple(module.split(".")[1:3]) == STATISTICS
         where = f"{'/'.join(parts)}:{line} imports {module}"
         assert RANK[there] <= RANK[here], f"{where}, which lies above it"
         if there != here and RANK[there] == RANK[here]:
             assert {here, there} == {"tokenization", "data"}, f"{where}: {here} and {there} are siblings"
-        if here == "compare" and there in kinds():
+        if parts[:2] == STATISTICS:
+            assert statistics or there == "core", f"{where}: statistics need numbers only"
+        if here == "compare" and there in kinds() and not statistics:
             assert holes, f"{where}: kinds meet in compare/holes.py only"
         if here == "training" and there in kinds():
             raise AssertionError(f"{where}: training knows kinds through protocol and card only")
