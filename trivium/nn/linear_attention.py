@@ -116,9 +116,10 @@ def _chunks(
     state = torch.zeros_like(added[:, :, 0]) if state is None else state
     fade = fade.expand(*fade.shape[:2], count)[..., None, None]
     states = []
-    for index in range(count):
+    # Taken apart once: an index per chunk would make a gradient of the whole size for each.
+    for kept, new in zip(fade.unbind(2), added.unbind(2), strict=True):
         states.append(state)
-        state = fade[:, :, index] * state + added[:, :, index]
+        state = kept * state + new
     out = out + (kernel.features(q) @ torch.stack(states, 2)) * inward[..., None]
     return out.flatten(2, 3), state
 
