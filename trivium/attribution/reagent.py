@@ -2,7 +2,7 @@
 
 Source
     Zhao and Shan 2024, "ReAGent: A Model-agnostic Feature Attribution Method for Generative Language Models",
-    arXiv:2402.00794, algorithm 1; details from the authors' code as our notes describe it.
+    arXiv:2402.00794, algorithm 1; details as in the authors' code.
 Equation
     z ~ U(0, 1)^T.   Each step:  m ~ Bernoulli(ratio)^T,  x' = x with the tokens of m replaced,
     delta = p(y | x) - p(y | x'),   u = logit((1 + delta) / 2),   z_i += u where m_i, -u where not
