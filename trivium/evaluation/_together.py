@@ -1,23 +1,28 @@
 """Examples of a split are scored together, in large batches, though they are asked for one by one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
-from trivium.core.nouns import Measure, Observation
+from trivium.core.nouns import Measure
+
+Found = TypeVar("Found")
 
 
-class Together:
-    """What was found of a split with a system, kept until another of either is asked for."""
+def together(find: Callable[[Any, Any, str], Found]) -> Callable[[Any, Any, str], Found]:
+    """Make a method (task, system, split) -> what is found keep its last answer, until another system or split is asked
+    for. It hangs on the task, and on the model's number rather than the model, so that none is kept alive."""
+    slot = f"_kept{find.__name__}"
 
-    def __init__(self) -> None:
-        self._key: tuple[int, str] | None = None
-        self._found: Sequence[Observation] = ()
+    @wraps(find)
+    def kept(task: Any, system: Any, split: str) -> Found:
+        key = (system.serial, split)
+        last: tuple[tuple[int, str], Found] | None = vars(task).get(slot)
+        if last is None or last[0] != key:
+            last = vars(task)[slot] = (key, find(task, system, split))
+        return last[1]
 
-    def __call__(self, system: Any, split: str, find: Callable[[], Sequence[Observation]]) -> Sequence[Observation]:
-        key = (system.serial, split)  # so that no model is kept alive
-        if key != self._key:
-            self._found, self._key = find(), key
-        return self._found
+    return kept
 
 
 def absent(measures: Sequence[Measure], values: Mapping[str, float], why: str) -> dict[str, str]:

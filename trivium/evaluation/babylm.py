@@ -37,7 +37,7 @@ from trivium.core.nouns import Example, Measure, Observation
 from trivium.data import minimal_pairs
 from trivium.data.minimal_pairs import Alike, Form, Item, Said
 from trivium.evaluation._ties import ALIKE, Ties, credit
-from trivium.evaluation._together import Together
+from trivium.evaluation._together import together
 from trivium.models.pseudo_likelihood import pseudo_logprobs, words_of
 from trivium.models.scoring import Request, encoded, score
 from trivium.models.system import System
@@ -140,14 +140,10 @@ class BabyLM:
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        values = self._known(system, split, lambda: self._scored(system, split))[example.fields["at"]]
+        values = self._scored(system, example.fields["split"])[example.fields["at"]]
         return Observation({**values.values, "weight": example.fields["weight"]}, values.shown)
 
-    @cached_property
-    def _known(self) -> Together:
-        return Together()
-
+    @together
     def _scored(self, system: System, split: str) -> list[Observation]:
         chosen = self.chosen(split)
         requests = [self._request(said) for item in chosen for trial in item.trials for said in trial]

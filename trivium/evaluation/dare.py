@@ -36,7 +36,7 @@ from trivium.core.nouns import Example, Measure, Observation
 from trivium.data import answer_sets, choices
 from trivium.data.answer_sets import Answers
 from trivium.evaluation._ties import credit
-from trivium.evaluation._together import Together
+from trivium.evaluation._together import together
 from trivium.models.scoring import Request, score
 from trivium.models.system import System
 from trivium.models.writing import Prompt, write
@@ -183,13 +183,9 @@ class DARE:
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        return self._known(system, split, lambda: self._scored(system, split))[example.fields["at"]]
+        return self._scored(system, example.fields["split"])[example.fields["at"]]
 
-    @cached_property
-    def _known(self) -> Together:
-        return Together()
-
+    @together
     def _scored(self, system: System, split: str) -> list[Observation]:
         every = [self.variants(one) for one in self.questions(split)]
         put = [variant for variants in every for variant in variants]

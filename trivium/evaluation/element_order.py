@@ -31,7 +31,7 @@ from trivium.core.seeds import derive
 from trivium.data import browser, elements
 from trivium.data.browser import Goal
 from trivium.data.elements import Element, Order
-from trivium.evaluation._together import Together, absent
+from trivium.evaluation._together import absent, together
 from trivium.evaluation.multiple_choice import credit
 from trivium.models.scoring import Request, score
 
@@ -150,13 +150,9 @@ class ElementOrder:
 
     def score(self, system: Any, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        return self._together(system, split, lambda: self._scored(system, split))[example.fields["number"]]
+        return self._scored(system, example.fields["split"])[example.fields["number"]]
 
-    @cached_property
-    def _together(self) -> Together:
-        return Together()
-
+    @together
     def _scored(self, system: Any, split: str) -> list[Observation]:
         goals = self.goals(split)
         ways = [(name, True) for name in self.orders] + [("document", False)]

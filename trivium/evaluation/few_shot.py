@@ -40,6 +40,7 @@ from trivium.data.corpus import Corpus
 from trivium.data.named import named
 from trivium.data.puzzles import Name, Puzzle, Puzzles
 from trivium.data.questions import Form
+from trivium.evaluation._together import together
 from trivium.evaluation.multiple_choice import credit
 from trivium.models import beams
 from trivium.models.scoring import Request, Scored, score
@@ -187,17 +188,9 @@ class FewShot:
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first question of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        key = (system.model.serial if isinstance(system, System) else system, split)
-        if key not in self._known:
-            self._known.clear()
-            self._known[key] = self._scored(system, split)
-        return self._known[key][example.fields["number"]]
+        return self._scored(system, example.fields["split"])[example.fields["number"]]
 
-    @cached_property
-    def _known(self) -> dict[tuple[object, str], list[Observation]]:
-        return {}
-
+    @together
     def _scored(self, system: System, split: str) -> list[Observation]:
         asked = self.puzzles(split)
         shown = {one.id: self.drawn(one, split) for one in asked.asked}

@@ -26,7 +26,7 @@ Caveats
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, get_args
 
 from trivium.core.method import method
@@ -47,7 +47,7 @@ from trivium.evaluation._graders import (
     overlap,
     words,
 )
-from trivium.evaluation._together import Together, absent
+from trivium.evaluation._together import absent, together
 from trivium.evaluation.quality import JUDGES
 from trivium.evaluation.stats import agreement
 from trivium.evaluation.stats.intervals import Interval
@@ -147,12 +147,7 @@ class Grading:
 
     def score(self, system: Any, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be written and graded together."""
-        split = example.fields["split"]
-        return self._together(system, split, lambda: self._scored(system, split))[example.fields["number"]]
-
-    @cached_property
-    def _together(self) -> Together:
-        return Together()
+        return self._scored(system, example.fields["split"])[example.fields["number"]]
 
     def written(self, system: Any, split: str) -> list[Story]:
         """The completions, those of one beginning one after another."""
@@ -164,6 +159,7 @@ class Grading:
         made = write(system, prompts, batch_size=self.batch_size)
         return [Story(text, one.text) for (text, _), one in zip(judged, made, strict=True)]
 
+    @together
     def _scored(self, system: Any, split: str) -> list[Observation]:
         judge = self.judge_of(system)  # before any work, should it be missing
         stories = self.written(system, split)

@@ -36,6 +36,7 @@ from trivium.data.perturbations import named
 from trivium.data.questions import Form
 from trivium.evaluation import _choices, _helm
 from trivium.evaluation._helm import Asked, Instance
+from trivium.evaluation._together import together
 from trivium.evaluation.multiple_choice import credit
 from trivium.evaluation.stats import desiderata
 from trivium.models.scoring import Request, roll, score
@@ -193,16 +194,11 @@ class Helm:
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first instance of a split lets all of them be asked together."""
-        split = example.fields["split"]
-        key = (system.serial, split)
-        if key not in self._known:
-            self._known.clear()
-            self._known[key] = self._observed(system, self.instances(split))
-        return self._known[key][example.fields["number"]]
+        return self._scored(system, example.fields["split"])[example.fields["number"]]
 
-    @cached_property
-    def _known(self) -> dict[tuple[int, str], list[Observation]]:
-        return {}
+    @together
+    def _scored(self, system: System, split: str) -> list[Observation]:
+        return self._observed(system, self.instances(split))
 
     def _observed(self, system: System, instances: Sequence[Instance]) -> list[Observation]:
         if self._rolls:

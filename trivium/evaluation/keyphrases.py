@@ -31,7 +31,7 @@ from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.seeds import numpy_generator
 from trivium.data import keyphrases, ranked
 from trivium.data.keyphrases import Document, Listed, Stems
-from trivium.evaluation._together import Together, absent
+from trivium.evaluation._together import absent, together
 from trivium.models.writing import Prompt, write
 
 By = Literal["model", "tfidf", "random"]
@@ -125,13 +125,9 @@ class Keyphrases:
 
     def score(self, system: Any, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        return self._together(system, split, lambda: self._scored(system, split))[example.fields["number"]]
+        return self._scored(system, example.fields["split"])[example.fields["number"]]
 
-    @cached_property
-    def _together(self) -> Together:
-        return Together()
-
+    @together
     def _scored(self, system: Any, split: str) -> list[Observation]:
         documents = self.documents(split)
         if self.by == "model":

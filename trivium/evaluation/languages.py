@@ -30,7 +30,7 @@ from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.data import languages
 from trivium.data.languages import Profile, Sentence
-from trivium.evaluation._together import Together
+from trivium.evaluation._together import together
 from trivium.models.scoring import Rolled, Scoring, roll
 
 OWN = 8
@@ -100,13 +100,9 @@ class Languages:
 
     def score(self, system: Any, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        return self._together(system, split, lambda: self._scored(system, split))[example.fields["number"]]
+        return self._scored(system, example.fields["split"])[example.fields["number"]]
 
-    @cached_property
-    def _together(self) -> Together:
-        return Together()
-
+    @together
     def _scored(self, system: Any, split: str) -> list[Observation]:
         texts = [one.text for one in self.sentences(split)]
         length = None if isinstance(system, Scoring) else min(self.length, system.model.max_positions or self.length)

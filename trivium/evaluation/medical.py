@@ -40,7 +40,7 @@ from trivium.data import medicine
 from trivium.data.choices import Choice
 from trivium.data.medicine import Subject
 from trivium.evaluation._ties import credit
-from trivium.evaluation._together import Together
+from trivium.evaluation._together import together
 from trivium.evaluation.stats.design import above_chance
 from trivium.evaluation.stats.intervals import Interval, proportion_interval
 from trivium.evaluation.stats.multiplicity import holm
@@ -159,13 +159,9 @@ class Medical:
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        return self._known(system, split, lambda: self._scored(system, split))[example.fields["at"]]
+        return self._scored(system, example.fields["split"])[example.fields["at"]]
 
-    @cached_property
-    def _known(self) -> Together:
-        return Together()
-
+    @together
     def _scored(self, system: System, split: str) -> list[Observation]:
         asked = self.questions(split)
         by_prompt = [self._numbers(system, asked, wording) for wording in range(self.prompts)]

@@ -32,6 +32,7 @@ from trivium.data.choices import Choice
 from trivium.data.questions import Form
 from trivium.evaluation import _choices
 from trivium.evaluation._ties import ALIKE, Ties, credit
+from trivium.evaluation._together import together
 from trivium.models.scoring import Request, score
 from trivium.models.system import System
 
@@ -95,17 +96,9 @@ class MultipleChoice:
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first question of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        key = (system.serial, split)
-        if key not in self._known:
-            self._known.clear()
-            self._known[key] = self._scored(system, split)
-        return self._known[key][example.fields["number"]]
+        return self._scored(system, example.fields["split"])[example.fields["number"]]
 
-    @cached_property
-    def _known(self) -> dict[tuple[int, str], list[Observation]]:
-        return {}
-
+    @together
     def _scored(self, system: System, split: str) -> list[Observation]:
         asked = self.questions(split)
         behind = [Request(one.question, f" {option}") for one in asked for option in one.options]

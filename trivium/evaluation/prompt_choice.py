@@ -19,7 +19,6 @@ Caveats
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +28,7 @@ from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.prompt import PromptPlan, Question
 from trivium.core.protocols import PromptTask
 from trivium.core.wording import Exemplar, Form, Wording
+from trivium.evaluation._together import together
 from trivium.models.system import System
 from trivium.nn.confusion import macro_f1
 
@@ -100,24 +100,17 @@ class PromptChoice:
             {"own": (said, right), "reference": (best, right)},
         )
 
+    @together
     def oracle(self, system: System, split: str) -> tuple[int, list[int]]:
         """Which template is the best on a split by its labels, the first of equals, and its answers."""
-        key = (system.model.serial, split)
-        if key not in self._known:
-            self._known.clear()
-            read = [self.read(example) for example in self.examples(split)]
-            right = torch.tensor([list(self.labels).index(one.label) for one in read])
-            count, found = len(self.labels), []
-            for form in self.templates:
-                wording = Wording(form, self.wording.exemplars, self.wording.instruction)
-                weights = self.weigh_all(system, [wording.ask(one.fields, self.labels) for one in read])
-                said = torch.tensor([list(one) for one in weights], dtype=torch.float64).argmax(1)
-                table = torch.bincount(said * count + right, minlength=count * count).double().unflatten(0, (count, -1))
-                found.append((float(macro_f1(table)), said.tolist()))
-            best = max(range(len(found)), key=lambda place: found[place][0])
-            self._known[key] = best, found[best][1]
-        return self._known[key]
-
-    @cached_property
-    def _known(self) -> dict[tuple[int, str], tuple[int, list[int]]]:
-        return {}
+        read = [self.read(example) for example in self.examples(split)]
+        right = torch.tensor([list(self.labels).index(one.label) for one in read])
+        count, found = len(self.labels), []
+        for form in self.templates:
+            wording = Wording(form, self.wording.exemplars, self.wording.instruction)
+            weights = self.weigh_all(system, [wording.ask(one.fields, self.labels) for one in read])
+            said = torch.tensor([list(one) for one in weights], dtype=torch.float64).argmax(1)
+            table = torch.bincount(said * count + right, minlength=count * count).double().unflatten(0, (count, -1))
+            found.append((float(macro_f1(table)), said.tolist()))
+        best = max(range(len(found)), key=lambda place: found[place][0])
+        return best, found[best][1]

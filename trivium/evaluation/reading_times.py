@@ -39,7 +39,7 @@ from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.data import reading
 from trivium.data.reading import TimedStory, Values
-from trivium.evaluation._together import Together
+from trivium.evaluation._together import together
 from trivium.models.surprisal import LENGTH, surprisals
 from trivium.models.system import System
 from trivium.nn.held_out import held_out_loglik
@@ -116,12 +116,7 @@ class ReadingTimes:
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        return self._known(system, split, lambda: self._scored(system, split))[example.fields["at"]]
-
-    @cached_property
-    def _known(self) -> Together:
-        return Together()
+        return self._scored(system, example.fields["split"])[example.fields["at"]]
 
     def bits(self, system: System, stories: Sequence[TimedStory]) -> list[Values]:
         """Surprisal of every word of each story."""
@@ -131,6 +126,7 @@ class ReadingTimes:
         behind = self.whitespace == "behind"
         return [each.words(one.spans, corrected=behind).numpy() for each, one in zip(found, stories, strict=True)]
 
+    @together
     def _scored(self, system: System, split: str) -> list[Observation]:
         stories = self.stories(split)
         bits = self.bits(system, stories)

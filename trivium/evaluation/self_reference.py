@@ -34,7 +34,7 @@ from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.data import self_reference
 from trivium.data.self_reference import Statement
-from trivium.evaluation._together import Together
+from trivium.evaluation._together import together
 from trivium.models.scoring import Request, Scored, score
 from trivium.models.system import System
 from trivium.models.writing import Prompt, write
@@ -160,13 +160,9 @@ class SelfReference:
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        return self._known(system, split, lambda: self._scored(system, split))[example.fields["at"]]
+        return self._scored(system, example.fields["split"])[example.fields["at"]]
 
-    @cached_property
-    def _known(self) -> Together:
-        return Together()
-
+    @together
     def _scored(self, system: System, split: str) -> list[Observation]:
         chosen = self.statements(split)
         found = self._judged(system, chosen, split, self.control)

@@ -33,7 +33,7 @@ from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.seeds import numpy_generator
 from trivium.data import noise, slots
 from trivium.data.slots import Utterance
-from trivium.evaluation._together import Together, absent
+from trivium.evaluation._together import absent, together
 from trivium.evaluation.multiple_choice import credit
 from trivium.models.scoring import Request, score
 from trivium.models.writing import Prompt, write
@@ -208,14 +208,10 @@ class SlotNoise:
 
     def score(self, system: Any, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
         find = self._ranked if self.answer == "rank" else self._written
-        return self._together(system, split, lambda: find(system, split))[example.fields["number"]]
+        return find(system, example.fields["split"])[example.fields["number"]]
 
-    @cached_property
-    def _together(self) -> Together:
-        return Together()
-
+    @together
     def _ranked(self, system: Any, split: str) -> list[Observation]:
         items = [(one, number) for one, number in self._items(split) if number is not None]
         requests: list[Request] = []
@@ -246,6 +242,7 @@ class SlotNoise:
             observed.append(Observation(values, {"text": ", ".join(said) + right, "absent": why}))
         return observed
 
+    @together
     def _written(self, system: Any, split: str) -> list[Observation]:
         asked = self.utterances(split)
         heard = [[self.noisy(one, name) for name in self.noises] for one in asked]

@@ -30,7 +30,7 @@ from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.data import word_lists
 from trivium.data.word_lists import CONDITIONS, Sort, Telling, Vignette
-from trivium.evaluation._together import Together
+from trivium.evaluation._together import together
 from trivium.models.scoring import Request, Scored, score
 from trivium.models.surprisal import in_bytes, token_spans, within
 from trivium.models.system import System
@@ -93,13 +93,9 @@ class VerbatimMemory:
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:
         """Only the system counts. The first example of a split lets all of them be scored together."""
-        split = example.fields["split"]
-        return self._known(system, split, lambda: self._scored(system, split))[example.fields["at"]]
+        return self._scored(system, example.fields["split"])[example.fields["at"]]
 
-    @cached_property
-    def _known(self) -> Together:
-        return Together()
-
+    @together
     def _scored(self, system: System, split: str) -> list[Observation]:
         chosen = self.vignettes(split)
         told = [[one.told(condition, self.between) for condition in CONDITIONS] for one in chosen]
