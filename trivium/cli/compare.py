@@ -52,6 +52,8 @@ class Command:
     """A text file with a prompt per line, or JSON lines with 'text' and if you like 'id', 'group' and 'chat'."""
     budget: str | None = None
     """What each contender may spend, such as '64 new_tokens' or '1e12 flops'; by default the kind's own."""
+    scales: tuple[float, ...] = ()
+    """Shares of the budget, such as 0.25 0.5, at which everything is trained too: how fast does each contender gain?"""
     seeds: int | None = None
     """Repeats with different draws, or of what is timed; the same for all contenders. By default 3, or the suite's."""
     baseline: str | None = None
@@ -121,6 +123,7 @@ class Command:
             task=task,
             budget=self.budget or (chosen.budget if chosen else None),
             seeds=self.seeds if self.seeds is not None else chosen.seeds if chosen else 3,
+            scales=self.scales,
             baseline=self.baseline,
             trials=self.trials,
             name=self.name or (chosen.title if chosen else ""),

@@ -78,6 +78,9 @@ class Comparison:
     seeds: int | Sequence[int] = 3
     baseline: Any = None
     """What every contender is set against; None takes the kind's own, with the settings it has among the contenders."""
+    scales: Sequence[float] = ()
+    """Shares of the budget, such as (0.25, 0.5), at which what is trained is trained too: then the report says how fast
+    each contender gains from a larger budget."""
     trials: int = 0
     """Tuning trials of each contender on the validation split; the first is the contender as given."""
     tune: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
@@ -119,6 +122,7 @@ class Comparison:
             "baseline": baseline,
             "budget": _budget(self.vary, self.budget, hole),
             "seeds": _seeds(self.seeds),
+            "scales": _scales(self.vary, self.scales, hole),
             "system": system,
             "task": _task(task, hole.systems),
         }
@@ -137,6 +141,7 @@ class Comparison:
             task=self.task,
             budget=self.budget,
             seeds=self.seeds,
+            scales=self.scales,
             trials=self.trials,
             tune=self.tune,
             labels=self.labels,
@@ -254,6 +259,7 @@ class Comparison:
             baseline=objects.get(identity["baseline"], identity["baseline"]),
             budget=None if holes.hole(kind).systems else Budget(unit, amount, tolerance),
             seeds=identity["seeds"],
+            scales=identity.get("scales", ()),
             trials=identity["trials"],
             tune=again["tune"],
             name=again["name"],
@@ -346,6 +352,18 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"seeds must be a number of at least 1, or a list without repeats; got {seeds!r}")
     return chosen
+
+
+def _scales(vary: str, scales: Sequence[float], hole: holes.Hole) -> tuple[float, ...]:
+    """Ascending. Raises ValueError for what is no share of a training's budget."""
+    if scales and not hole.per_seed:
+        raise ValueError(f"scales are shares of a training's budget, and nothing is trained in a comparison of {vary}")
+    for scale in scales:
+        if not 0.0 < scale < 1.0:
+            raise ValueError(f"a scale is a share of the budget between 0 and 1, which are left out; got {scale}")
+    if len(set(scales)) < len(scales):
+        raise ValueError(f"scales must differ, got {tuple(scales)}")
+    return tuple(sorted(float(scale) for scale in scales))
 
 
 def _left(units: Sequence[Unit], records: Sequence[Record]) -> list[Unit]:

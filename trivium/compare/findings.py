@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trivium.compare import evaluated, pooled_rows
+from trivium.compare import evaluated, pooled_rows, scaling
 from trivium.compare.pooled import Pooled
 from trivium.compare.pooled_rows import PooledRows
 from trivium.compare.tuning import best_trial, trial_scores
@@ -33,7 +33,7 @@ RATES = {
 
 def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The report of a run as plain data."""
-    shown, identity = asked["shown"], asked["identity"]
+    shown, identity, records = asked["shown"], asked["identity"], list(records)
     run = _Run(shown, [record for record in records if record["phase"] == "score"], identity["seeds"])
     tuning = [record for record in records if record["phase"] == "tune"]
     pairs = _pairs(run)
@@ -57,7 +57,8 @@ def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Ma
         "pairs": [_pair_dict(run, a, measure, pair) for a, measure, pair in pairs],
         "by_group": _tables(run),
         "examples": _examples(run),
-        "curves": _curves(run),
+        "curves": _curves(run, "curve"),
+        **(_trained(run, identity, records) if run.per_seed else {}),
         "tuning": {
             "trials": identity["trials"],
             "split": "validation",
@@ -442,9 +443,41 @@ def _output(record: Record | None, failure: Record | None) -> dict[str, Any]:
     }
 
 
-def _curves(run: _Run) -> dict[str, dict[str, Any]]:
+def _trained(run: _Run, identity: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
+    """What there is besides of contenders that were trained: the loss by position, orders by what is held equal, and
+    where there were several budgets, how fast each gains from a larger one."""
+    leading, (unit, amount, _) = run.measures[0], identity["budget"]
+    levels = []
+    for at, scale in enumerate(identity.get("scales", ())):
+        own = [record for record in records if record["phase"] == "scale" and record["trial"] == at]
+        levels.append(scaling.Level(amount * scale, _by_seed(_Run(run.shown, own, identity["seeds"]), unit)))
+    levels.append(scaling.Level(amount, _by_seed(run, unit)))
+    curves = _curves(run, "curve")
     return {
-        run.names[config]: {str(seed): record["output"].get("curve", []) for seed, record in sorted(by_seed.items())}
+        "positions": _curves(run, "positions"),
+        "rankings": scaling.rankings(curves),
+        "scaling": scaling.scaling(
+            levels, run.names[identity["baseline"]], leading["higher_is_better"], run.smoke
+        ),
+    }  # fmt: skip
+
+
+def _by_seed(run: _Run, unit: str) -> dict[str, dict[int, tuple[float, float]]]:
+    """Of each contender and seed what was spent, and the leading measure."""
+    found = {}
+    for config, name in run.names.items():
+        seeds, values = run.by_seed([config], run.measures[0]["name"])
+        found[name] = {
+            seed: (float(run.trained[config][seed]["spent"][unit]), float(value))
+            for seed, value in zip(seeds, values[0] if seeds else (), strict=True)
+            if seed in run.trained[config]
+        }
+    return found
+
+
+def _curves(run: _Run, what: str) -> dict[str, dict[str, Any]]:
+    return {
+        run.names[config]: {str(seed): record["output"].get(what, []) for seed, record in sorted(by_seed.items())}
         for config, by_seed in run.trained.items()
         if by_seed
     }

@@ -43,6 +43,7 @@ class Plan:
         task: Any,
         budget: Budget,
         seeds: Sequence[int],
+        scales: Sequence[float],
         trials: int,
         tune: Mapping[str, Mapping[str, Sequence[Any]]],
         labels: Mapping[str, str] = {},
@@ -53,7 +54,7 @@ class Plan:
         self.baseline = text.describe(baseline)
         self.system, self.task = system, task
         self.budget, self.seeds, self.trials, self.tune = budget, tuple(seeds), trials, tune
-        self.labels, self.shown = labels, shown
+        self.scales, self.labels, self.shown = tuple(scales), labels, shown
         self.measures: Sequence[Measure] = task.measures
         self.weights: Mapping[str, str] = getattr(task, "weighted_by", {})
 
@@ -133,6 +134,7 @@ class Plan:
             examples={example.id: example for split in self.examples.values() for example in split},
             budget=self.budget,
             tuning_budget=self.budget.per_trial(self.trials) if self.hole.per_seed and self.trials else self.budget,
+            scales=self.scales,
             folder=folder,
         )
 
@@ -157,11 +159,13 @@ class Plan:
             each = itertools.product(names, self.seeds)
             return [unit for name, seed in each for unit in self._units(name, name, "score", seed, tests)]
         groups = [tests] if self.hole.per_seed else [[example] for example in tests]
+        phases = [*(("scale", at) for at in range(len(self.scales))), ("score", None)]
         return [
             unit
             for turn, (seed, group) in enumerate(itertools.product(self.seeds, groups))
+            for phase, trial in phases
             for name in names[turn % len(names) :] + names[: turn % len(names)]
-            for unit in self._units(name, configs[name], "score", seed, group)
+            for unit in self._units(name, configs[name], phase, seed, group, trial)
         ]
 
     def chosen(self, records: Sequence[Record]) -> dict[str, int | None]:
@@ -177,7 +181,8 @@ class Plan:
         self, name: str, config: str, phase: str, seed: int, examples: Sequence[Example], trial: int | None = None
     ) -> list[Unit]:
         if self.hole.per_seed:
-            cost = 100.0 / (self.trials if phase == "tune" else 1)
+            share = {"tune": 1 / max(self.trials, 1), "scale": self.scales[trial or 0] if self.scales else 1.0}
+            cost = 100.0 * share.get(phase, 1.0)
             return [Unit(name, config, phase, seed, tuple(example.id for example in examples), trial, cost)]
         if self.hole.systems:
             return [Unit(name, config, phase, seed, (example.id,), trial) for example in examples]
@@ -200,6 +205,7 @@ class Plan:
                 "examples": sha256(json.dumps(content, sort_keys=True).encode()),
                 "budget": [self.budget.unit, self.budget.amount, self.budget.tolerance],
                 "seeds": list(self.seeds),
+                **({"scales": list(self.scales)} if self.scales else {}),
                 "trials": self.trials,
                 "tried": {name: [described(point) for point in points] for name, points in self.points.items()},
             },

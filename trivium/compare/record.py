@@ -51,12 +51,22 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
                                    "plain"|"accepted"|"drafted"}], "values": {...}, "html": fragment or null,
                                    "error": "" or message}}}]
                                  "html" is a trusted fragment made by this package (an attribution), all else is text
-    curves                       {contender: {seed as text: [{"step", "flops", "tokens", "loss", "bits_per_byte"}]}};
-                                 empty where nothing was trained
+    curves                       {contender: {seed as text: [{"step", "flops", "tokens", "seconds", "loss",
+                                 "bits_per_byte"}]}}; empty where nothing was trained
     tuning                       {"trials": n, "split": "validation", "counted": text}
     statistics                   {"interval": how it was made, "family": what Holm covers, "seed", "confidence"}
     provenance                   core.provenance.provenance(...)
     command                      what to type to repeat it
+
+Where contenders were trained, besides (``scaling`` makes the last two):
+
+    positions                    {contender: {seed as text: [{"position", "bits"}]}}: bits per held-out token
+    rankings                     [{"axis": "flops"|"tokens"|"seconds", "at": amount, "order": [contender], "values"}]
+    scaling                      {} where there was one budget, else
+                                 {"points": {contender: [{"budget", "spent", "mean", "low", "high", "n"}]},
+                                  "slopes": {contender: {"mean", "low", "high", "n", "intercept"}},
+                                  "pairs": [{"a", "b", "difference", "low", "high", "p", "p_holm", "n", "verdict"}],
+                                  "orders": [{"budget", "order": [contender]}]}
 
 Where the contenders are models, put to several tasks, besides (``evaluated`` and ``checklist`` make it):
 

@@ -18,7 +18,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from trivium.compare._report import charts, columns, examples, models, sections, wording
+from trivium.compare._report import charts, columns, examples, models, sections, trained, wording
 from trivium.compare._report.looks import looks, theme
 from trivium.compare._report.markup import Html, content_hash, element, embedded
 from trivium.core import files
@@ -38,7 +38,9 @@ def page(report: Report) -> str:
     look = looks(report)
     drawn = [
         sections.speeds(report, look),
+        sections.scaling(report),
         sections.training(report),
+        sections.positions(report),
         sections.tradeoff(report),
         sections.differences(report),
         sections.calibration(report),
@@ -117,6 +119,19 @@ def markdown(report: Report) -> str:
         (amount, ends), sure = wording.difference(pair, measure), wording.p_value(pair.get("p_holm"))
         title, verdict = measure.get("title") or measure["name"], pair.get("verdict") or "no verdict"
         lines.append(_line(pair["a"], pair["b"], title, amount, ends, sure, verdict, columns.counted(pair)))
+    rising = trained.slopes(report)
+    if rising:
+        lines += [
+            "",
+            "## Scaling",
+            "",
+            _line(*trained.SLOPE_HEADS),
+            "|".join(["", *(" --- " for _ in trained.SLOPE_HEADS), ""]),
+        ]
+        lines += [_line(*row) for row in rising]
+    said = [*trained.scaled_orders(report), *trained.orders(report)]
+    if said:
+        lines += ["", *(f"- {_plain(line)}" for line in said)]
     failed = [(contender["name"], why) for contender in report["contenders"] for why in wording.failures(contender)]
     if failed:
         lines += ["", "## Failures", ""]

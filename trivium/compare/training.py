@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trivium.compare import contender as text
 from trivium.compare.tuning import untuned
 from trivium.core.budget import Budget, Spent
@@ -16,6 +18,7 @@ from trivium.data.batches import Batches
 from trivium.data.corpus import Corpus
 from trivium.data.named import named
 from trivium.data.packing import tokenised
+from trivium.models.lengthening import bits_by_position, octaves
 from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer
 from trivium.training.loop import train
@@ -29,6 +32,9 @@ CHECKPOINTS = 50
 """Steps between checkpoints where the settings do not say; what a killed training loses at most."""
 
 
+POSITION_ROWS, FEWEST_ROWS = 64, 8
+"""Documents over which the loss by position is averaged: at most, and at least, for else it is not told."""
+
 BYTES = ByteTokenizer()
 SETTINGS = TrainingSettings()
 
@@ -41,6 +47,8 @@ class TrainedSystem:
     spent: Spent
     curve: list[dict[str, Any]]
     facts: Mapping[str, float]
+    positions: list[dict[str, float]] = field(default_factory=list)
+    """Bits of a held-out token by where it stands, as means over positions up to 1, 3, 7, ...: position and bits."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,10 @@ class Training:
     def _ids(self) -> list[list[int]]:
         return tokenised(self.documents["train"], self.tokenizer)
 
+    @cached_property
+    def _test(self) -> list[list[int]]:
+        return tokenised(self.documents["test"], self.tokenizer)
+
     def task(self) -> Any:
         """What trained models are scored on: bits per byte of the corpus's own held-out documents. The context is as
         long as the rows of the training: how a model fares beyond them is another question."""
@@ -107,10 +119,29 @@ class Training:
         name = card_of(architecture).name
         return TrainedSystem(
             System(model.eval(), self.tokenizer, name=name),
-            replace(result.spent, parameters=parameters, bytes=size),
+            replace(result.spent, parameters=parameters, bytes=size, state_bytes=self._state_bytes(model)),
             _thinned([_point(row) for row in result.curve]),
             {"steps": float(result.steps), "training_loss": result.loss},
+            self._positions(model),
         )
+
+    @torch.no_grad()
+    def _state_bytes(self, model: LanguageModel) -> int:
+        """What the model remembers of one row; 0 where it keeps no state."""
+        if "state" not in model.offers:
+            return 0
+        state = model(torch.zeros(1, self.length, dtype=torch.int64, device=model.device), keep_state=True).state
+        return 0 if state is None else state.bytes()
+
+    def _positions(self, model: LanguageModel) -> list[dict[str, float]]:
+        """Of the documents of the test split that fill a row, from their beginning; nothing where too few do."""
+        if "causal" not in model.offers:
+            return []
+        rows = [ids[: self.length] for ids in self._test if len(ids) >= self.length][:POSITION_ROWS]
+        if len(rows) < FEWEST_ROWS or self.length < 2:
+            return []
+        bits = bits_by_position(model, torch.tensor(rows), batch_size=self.batch_size)
+        return [{"position": float(where.split("-")[-1]), "bits": mean} for where, mean in octaves(bits).items()]
 
     def _evaluate(self, model: LanguageModel) -> dict[str, float]:
         """Bits per byte of a few validation documents, for the curve."""
@@ -156,6 +187,7 @@ def _point(row: Mapping[str, Any]) -> dict[str, Any]:
         "step": row["step"] + 1,
         "flops": row["flops"],
         "tokens": row["tokens"],
+        "seconds": row["seconds"],
         "loss": row["loss"],
         "bits_per_byte": figures.get("bits_per_byte"),
     }

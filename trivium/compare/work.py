@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from trivium.compare.holes import Hole, hole
+from trivium.compare.training import TrainedSystem
 from trivium.core import meter, seeds
 from trivium.core.budget import Budget, Spent
 from trivium.core.errors import NotFinite, TriviumError
@@ -57,6 +58,8 @@ class Work:
     budget: Budget
     tuning_budget: Budget
     folder: Path
+    scales: Sequence[float] = ()
+    """Shares of the budget of the phase "scale", by the number that a unit has as its trial."""
     _opened: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,6 +89,8 @@ class Work:
             yield from self._train(unit, bar)
 
     def _budget(self, unit: Unit) -> Budget:
+        if unit.phase == "scale":
+            return replace(self.budget, amount=self.budget.amount * self.scales[unit.trial or 0])
         return self.tuning_budget if unit.phase == "tune" else self.budget
 
     def _fill(self, unit: Unit, example_id: str) -> Record:
@@ -164,7 +169,8 @@ class Work:
         budget, examples = self._budget(unit), [self.examples[name] for name in unit.examples]
         evaluation = unit.cost * EVALUATION_SHARE if unit.examples else 0.0
         part = _Part(bar, unit.cost - evaluation)
-        home = self.folder / "trainings" / f"{sha256(unit.config.encode())[:12]}-{unit.phase}-{unit.seed}"
+        phase = f"scale{unit.trial}" if unit.phase == "scale" else unit.phase
+        home = self.folder / "trainings" / f"{sha256(unit.config.encode())[:12]}-{phase}-{unit.seed}"
         counted = meter.Meter(who=unit.contender)
         try:
             with counted:
@@ -172,7 +178,7 @@ class Work:
                     self.methods[unit.config], self.opened(), seed_of(unit), budget, home, part.bar
                 )
             budget.check(unit.contender, trained.spent)
-            yield _record(unit, "", trained.spent, Observation(trained.facts, {"curve": trained.curve}))
+            yield _record(unit, "", trained.spent, Observation(trained.facts, _told(trained)))
         except FAILURES as error:
             yield _record(unit, "", counted.spent, error)
             if bar is not None:
@@ -241,6 +247,10 @@ class _Scaled(Bar):
     def say(self, text: str) -> None:
         if self.part is not None and self.part.whole is not None:
             self.part.whole.say(text)
+
+
+def _told(trained: TrainedSystem) -> dict[str, Any]:
+    return {"curve": trained.curve, "positions": trained.positions}
 
 
 def rows_of(example: Example) -> int:

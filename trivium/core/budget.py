@@ -16,6 +16,7 @@ UNITS: dict[str, str] = {
     "peak_bytes": "peak memory above the start, bytes",
     "parameters": "parameters kept",
     "bytes": "bytes kept",
+    "state_bytes": "bytes of what a model remembers of one row of text",
 }
 
 
@@ -34,9 +35,10 @@ class Spent:
     peak_bytes: int = 0
     parameters: int = 0
     bytes: int = 0
+    state_bytes: int = 0
 
     def __add__(self, other: "Spent") -> "Spent":
-        peaks = {"peak_bytes", "parameters", "bytes"}
+        peaks = {"peak_bytes", "parameters", "bytes", "state_bytes"}
         return Spent(
             **{
                 field.name: (max if field.name in peaks else lambda a, b: a + b)(

@@ -4,6 +4,7 @@ Each is drawn once, in the colours of the light theme, so that it works without 
 ``looks`` for the dark theme. Charts come in two widths, for a desk and for a phone.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ _VERDICT_COLOURS = {wording.SUPPORTED: GOOD, wording.CONTRADICTED: BAD}
 _AXES = {
     "bits_per_byte": "bits per byte on held-out text", "loss": "training loss", "step": "step",
     "flops": "training FLOPs", "tokens": "training tokens", "seconds": "seconds",
+    "position": "position in the text, up to", "bits": "bits per held-out token",
 }  # fmt: skip
 
 
@@ -91,6 +93,17 @@ def reliability(report: Report, task: str, width: int = WIDE) -> Html | None:
 def curves(report: Report, across: str, up: str, width: int = WIDE) -> Html | None:
     """Training curves: a thin line per seed and a thick one for their mean. None where nothing has both axes."""
     return _svg(_curves(report, across, up, width, 380 if width > 500 else 320))
+
+
+def positions(report: Report, width: int = WIDE) -> Html | None:
+    """Loss of held-out tokens by where they stand, drawn like the training curves."""
+    return _svg(_curves(report, "position", "bits", width, 380 if width > 500 else 320, "positions"))
+
+
+def scaling(report: Report, width: int = WIDE) -> Html | None:
+    """The leading measure at each budget on logarithmic axes, the line that was fitted, and dashed how it would go on
+    to twice the largest. None where there was one budget."""
+    return _svg(_scaling(report, width, 430 if width > 500 else 340))
 
 
 def picture(report: Report, measure: str | None = None, unit: str | None = None) -> str:
@@ -155,8 +168,8 @@ def curve_axes(report: Report) -> tuple[list[str], list[str]]:
     def drawn(name: str) -> bool:
         return any(sum(finite(row.get(name)) is not None for row in rows) > 1 for rows in lines)
 
-    across = [name for name in ("flops", "tokens", "step", "seconds") if drawn(name)]
-    return across[:2], [name for name in ("bits_per_byte", "loss") if drawn(name)]
+    across = [name for name in ("flops", "tokens", "seconds", "step") if drawn(name)]
+    return across[:3], [name for name in ("bits_per_byte", "loss") if drawn(name)]
 
 
 def _tradeoff(report: Report, measure: str, unit: str, width: int, height: int) -> Drawing | None:
@@ -366,11 +379,11 @@ def _ratios(report: Report, group: str, width: int) -> Drawing | None:
     return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), data, told)
 
 
-def _curves(report: Report, across: str, up: str, width: int, height: int) -> Drawing | None:
+def _curves(report: Report, across: str, up: str, width: int, height: int, source: str = "curves") -> Drawing | None:
     look = looks(report)
     thin: list[Row] = []
     thick: list[Row] = []
-    for contender, seeds in (report.get("curves") or {}).items():
+    for contender, seeds in (report.get(source) or {}).items():
         if contender not in look:
             continue
         drawn = {"name": _short(contender), **_drawn(look[contender])}
@@ -387,7 +400,7 @@ def _curves(report: Report, across: str, up: str, width: int, height: int) -> Dr
     if not thick:
         return None
     # The first steps fall far and would flatten all that follows: the axis ends where a tenth of the way is done.
-    span = Span.over([row["x"] for row in [*thin, *thick]])
+    span = Span.over([row["x"] for row in [*thin, *thick]], costs=across == "position")
     late = [row["y"] for row in [*thin, *thick] if span.share(row["x"]) >= 0.1]
     rise = Span.over(late or [row["y"] for row in thick]).widened(0.05)
     ends = list({row["line"]: {**row, "y": min(row["y"], rise.high)} for row in thick}.values())
@@ -412,6 +425,63 @@ def _curves(report: Report, across: str, up: str, width: int, height: int) -> Dr
     rows = {"seeds": thin, "means": thick, "ends": ends}
     told = f"{_AXES[up]} over {_AXES[across]}, a line per contender"
     return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=title), rows, told)
+
+
+def _scaling(report: Report, width: int, height: int) -> Drawing | None:
+    look, found, measure = looks(report), report.get("scaling") or {}, next(iter(report["measures"]), {})
+    dots: list[Row] = []
+    solid: list[Row] = []
+    beyond: list[Row] = []
+    for name, points in (found.get("points") or {}).items():
+        if name not in look:
+            continue
+        drawn = {"name": _short(name), **_drawn(look[name])}
+        for point in points:
+            low, high = _or(point.get("low"), point["mean"]), _or(point.get("high"), point["mean"])
+            told = f"{_short(name)}: {point['mean']:.4g} [{low:.4g}, {high:.4g}] at {point['budget']:.3g}"
+            dots.append({**drawn, "x": point["spent"], "y": point["mean"], "low": low, "high": high, "told": told})
+        line = (found.get("slopes") or {}).get(name)
+        if line:
+            at = [point["spent"] for point in points]
+            fitted = lambda x, line=line: math.exp(line["intercept"]) * x ** -line["mean"]  # noqa: E731
+            solid += [{**drawn, "x": x, "y": fitted(x)} for x in (at[0], at[-1])]
+            beyond += [{**drawn, "x": x, "y": fitted(x)} for x in (at[-1], 2 * at[-1])]
+    if not dots:
+        return None
+    across = Span.over([row["x"] for row in [*dots, *beyond]])
+    across = Span(across.low, across.high, True).widened(0.03)
+    up = Span.over([row[end] for row in dots for end in ("low", "high", "y")] + [row["y"] for row in beyond])
+    up = Span(up.low, up.high, up.low > 0).widened(0.05)
+    ends = list({row["name"]: dict(row) for row in (beyond or dots)}.values())
+    at_ends(ends, up, height)
+    label = min(max(len(row["name"]) for row in ends) * LETTER + 12, width * 0.4)
+    inner = int(width - MARGIN - label)
+    unit = str((report.get("budget") or {}).get("unit") or "")
+    title = _AXES.get(unit, wording.unit_title(unit))
+    budgets = sorted({point["budget"] for points in found["points"].values() for point in points})
+    ticks = alt.Axis(values=[*budgets, 2 * budgets[-1]], format="~s", labelOverlap=True)
+    x = alt.X("x:Q", title=title, scale=across.scale(), axis=ticks)
+    y = alt.Y("y:Q", title=None, scale=up.scale(), axis=alt.Axis(tickCount=6))
+    on = lambda name: alt.Chart(alt.NamedData(name)).encode(color=_plain("colour"))  # noqa: E731
+    each, dashed = alt.Detail("name:N"), {"strokeDash": [3, 4], "strokeWidth": 1.4, "opacity": 0.7}
+    layers = [
+        on("beyond").mark_line(aria=False, **dashed).encode(x=x, y=y, detail=each),
+        on("solid").mark_line(aria=False, strokeWidth=2).encode(x=x, y=y, detail=each),
+        on("dots").mark_rule(aria=False, strokeWidth=1.5, opacity=0.55).encode(
+            x=x, y=alt.Y("low:Q", title=None), y2=alt.Y2("high:Q")
+        ),
+        on("dots").mark_point(size=80, filled=True, opacity=1, stroke=PAPER, strokeWidth=1.2).encode(
+            x=x, y=y, shape=alt.Shape("shape:N", scale=None, legend=None), description=alt.Description("told:N")
+        ),
+        *_text(
+            on("ends"), {"x": x, "y": y, "text": alt.Text("name:N")},
+            align="left", baseline="middle", dx=8, dy=alt.expr("datum.dy"), fontWeight=600, limit=label,
+        ),
+    ]  # fmt: skip
+    head = _title(f"{_named(report, str(measure.get('name', '')))}", wording.direction(measure), inner)
+    told = f"{_named(report, str(measure.get('name', '')))} by {title}, a line per contender"
+    rows = {"dots": dots, "solid": solid, "beyond": beyond, "ends": ends}
+    return Drawing(alt.layer(*layers).properties(width=inner, height=height, title=head), rows, told)
 
 
 def _reliability(report: Report, task: str, width: int, height: int) -> Drawing | None:

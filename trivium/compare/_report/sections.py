@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trivium.compare._report import charts, columns, examples, models, wording
+from trivium.compare._report import charts, columns, examples, models, trained, wording
 from trivium.compare._report.columns import Column
 from trivium.compare._report.looks import Look
 from trivium.compare._report.markup import Html, element, join
@@ -143,6 +143,8 @@ def training(report: Report) -> Chart | None:
     """Training curves."""
     across, up = charts.curve_axes(report)
     words = {"bits_per_byte": "bits per byte", "loss": "training loss", "flops": "FLOPs", "step": "steps"}
+    orders = trained.orders(report)
+    after = [element("p", element("bdi", said), class_="key") for said in orders]
     return _chart(
         ("training", "Training"),
         "Thin lines are seeds, thick ones their mean.",
@@ -151,7 +153,46 @@ def training(report: Report) -> Chart | None:
             ("over", "Over", {name: words.get(name, name) for name in across}),
         ],
         lambda width, y, x: charts.curves(report, x, y, width),
+        element("div", after) if after else None,
     )
+
+
+def scaling(report: Report) -> Chart | None:
+    """The measure over several budgets, and how fast each contender gains."""
+    if not report.get("scaling"):
+        return None
+    after = [element("p", element("bdi", said), class_="key") for said in trained.scaled_orders(report)]
+    table = _words(trained.SLOPE_HEADS, trained.slopes(report), "Slopes")
+    return _chart(
+        ("scaling", "Scaling"),
+        f"Logarithmic axes. Points are means with {columns.interval_words(report)}; lines are fitted per seed. "
+        "Dashed is beyond the largest budget: a guess, not a result.",
+        [("scaled", "Measure", {"leading": next(iter(columns.titles(report).values()), "")})],
+        lambda width, _: charts.scaling(report, width),
+        element("div", table, after),
+    )
+
+
+def positions(report: Report) -> Chart | None:
+    """Where in a text the loss is."""
+    return _chart(
+        ("positions", "Loss by position"),
+        "Means over the beginnings of held-out documents; a point stands for the positions up to it from the one "
+        "before. A contender that uses a long context falls to the end.",
+        [("by-position", "Measure", {"bits": "bits per token"})],
+        lambda width, _: charts.positions(report, width),
+    )
+
+
+def _words(heads: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> Html | None:
+    """A table of texts, the first of each row its head."""
+    if not rows:
+        return None
+    head = [element("th", element("bdi", word), scope="col") for word in heads]
+    cells = [[element("td", element("bdi", cell)) for cell in row[1:]] for row in rows]
+    firsts = [element("th", element("bdi", row[0]), scope="row") for row in rows]
+    body = [element("tr", first, rest) for first, rest in zip(firsts, cells, strict=True)]
+    return _scrolling(element("table", element("thead", element("tr", head)), element("tbody", body)), label)
 
 
 def tradeoff(report: Report) -> Chart | None:

@@ -21,6 +21,7 @@ UNITS = {
     "peak_bytes": ("peak memory", "B"),
     "parameters": ("parameters", ""),
     "bytes": ("bytes kept", "B"),
+    "state_bytes": ("state of one row", "B"),
     "new_tokens_per_second": ("new tokens per second", ""),
     "new_tokens_per_call": ("new tokens per call", ""),
     "tokens_per_second": ("training tokens per second", ""),
