@@ -10,7 +10,7 @@ from trivium.compare import suites
 from trivium.compare._report import sections
 from trivium.compare._report.looks import looks
 from trivium.compare.contender import build, describe
-from trivium.compare.holes import lossless
+from trivium.compare.holes import hole, lossless
 from trivium.core.errors import BrokenModel, UnknownName
 from trivium.core.method import find, names
 
@@ -93,12 +93,19 @@ def test_the_quality_suite_pairs_a_draft_model_with_what_needs_one(tmp_path):
 @pytest.mark.parametrize("name", suites.SUITES)
 def test_what_a_suite_names_exists(name):
     suite = suites.SUITES[name]
-    task = build("evaluation", suite.task)
+    task = build("evaluation", suite.task or hole(suite.kind).task)
     known = {measure.name for measure in task.measures}
     if suite.shown is not None:
         assert {suite.shown.ratio, suite.shown.bound, suite.shown.levels, *suite.shown.columns} <= known
         assert suite.shown.against[0] in suite.contenders((), "float32")
         assert next(measure for measure in task.measures if measure.name == suite.shown.ratio).ratio
+
+
+def test_the_decoders_all_write_from_left_to_right():
+    made = suites.SUITES["decoders"].contenders((), "float32")
+    assert next(iter(made)) == "llama"
+    assert all("causal" in recipe.build(259).offers for recipe in made.values())
+    assert {"gpt_bert", "flexibert", "byte2word"} & made.keys() == set()
 
 
 def command(folder, *words):

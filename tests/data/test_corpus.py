@@ -104,3 +104,23 @@ def test_nothing_to_read(tmp_path):
         Corpus.read()
     with pytest.raises(FileNotFoundError):
         Corpus.read(tmp_path / "missing.txt")
+
+
+def test_a_single_text_is_cut_and_its_end_is_held_out(tmp_path):
+    path = tmp_path / "play.txt"
+    paragraphs = [f"{n}: " + "word " * 60 for n in range(200)]
+    path.write_text("\n\n".join(paragraphs), encoding="utf-8")
+    corpus = Corpus.read(path, validation=0.1, test=0.05)
+    parts = [part for split in ("train", "validation", "test") for part in corpus[split]]
+    assert "\n\n".join(parts) == path.read_text(encoding="utf-8")
+    assert all(2000 <= len(part) < 2700 for part in parts[:-1])
+    assert len(corpus["validation"]) == round(0.1 * len(parts))
+    assert corpus["test"][-1].splitlines()[-1].startswith("199: ")
+    assert Corpus.read(path, validation=0, test=0)["train"] == [path.read_text(encoding="utf-8")]
+
+
+def test_a_single_text_without_an_empty_line_cannot_be_held_out_from(tmp_path):
+    path = tmp_path / "flat.txt"
+    path.write_text("word " * 4000, encoding="utf-8")
+    with pytest.raises(ValueError, match="has 1 parts between empty lines"):
+        Corpus.read(path)

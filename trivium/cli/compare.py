@@ -29,9 +29,12 @@ class Command:
     Example: trivium compare decoding --contenders greedy "min_p(floor=0.1)" --model tiny --folder runs/first
     Run the same command again to go on with a run that was interrupted.
 
-    A suite is a comparison that ships, with contenders, task, budget and seeds chosen: lossless (speculative decoders
-    of every sort against plain greedy and transformers' own, timed in turns on copy, chat and code, in batches of 1 and
-    4) and quality. Example: trivium compare decoding --suite lossless --drafts heads/ draft/ --dtype bfloat16
+    A suite is a comparison that ships, with contenders, task, budget and seeds chosen: of decoding, lossless
+    (speculative decoders of every sort against plain greedy and transformers' own, timed in turns on copy, chat and
+    code, in batches of 1 and 4) and quality; of architectures, decoders (all that write from left to right, each with
+    five learning rates, at three budgets). Example:
+    trivium compare decoding --suite lossless --drafts heads/ draft/ --dtype bfloat16
+    trivium compare architectures --suite decoders --training "training(corpus='my_texts/')"
     """
 
     kind: Positional[str]
@@ -41,7 +44,8 @@ class Command:
     """Methods written like calls; by default every method of the kind with its defaults. The baseline is added. Of the
     kind evaluation: models."""
     suite: str | None = None
-    """A comparison that ships: lossless or quality. What is given besides takes the place of the suite's own."""
+    """A comparison that ships: lossless or quality of decoding, decoders of architectures. What is given besides takes
+    the place of the suite's own."""
     drafts: tuple[Path, ...] = ()
     """Folders made by `trivium draft train` or `trivium draft make`, for the suite's contenders that need one."""
     model: str = "smollm2-135m"
@@ -91,7 +95,7 @@ class Command:
             raise ValueError("--drafts belongs to a suite; without one, write speculative(drafter=medusa(folder=...))")
         if self.prompts is not None and self.task:
             raise ValueError("give either a task or prompts; prompts belong to the task 'continuation' or the suite's")
-        task: Any = self.task or (chosen.task if chosen else None)
+        task: Any = self.task or (chosen.task if chosen else None) or None
         task = task[0] if isinstance(task, tuple) and len(task) == 1 else task
         if self.prompts is not None:
             task = build("evaluation", task or "continuation")
@@ -123,9 +127,9 @@ class Command:
             task=task,
             budget=self.budget or (chosen.budget if chosen else None),
             seeds=self.seeds if self.seeds is not None else chosen.seeds if chosen else 3,
-            scales=self.scales,
+            scales=self.scales or (chosen.scales if chosen else ()),
             baseline=self.baseline,
-            trials=self.trials,
+            trials=self.trials or (chosen.trials if chosen else 0),
             name=self.name or (chosen.title if chosen else ""),
             labels=labels,
             shown=chosen.shown if chosen else None,
@@ -139,11 +143,12 @@ class Command:
         show(report, as_json=self.json)
         return exit_code(report)
 
-    def _matched(self, contenders: Sequence[str], training: Training) -> list[Any]:
+    def _matched(self, contenders: Sequence[Any], training: Training) -> list[Any]:
         """The contenders at the size of the baseline, which comes first here and is one of them."""
         if self.kind != "architectures":
             raise ValueError(f"--match is for architectures, not for {self.kind}")
-        recipes = [build(self.kind, text) for text in (self.baseline, *contenders) if text]
+        given = [each for each in (self.baseline, *contenders) if each]
+        recipes = [build(self.kind, each) if isinstance(each, str) else each for each in given]
         sized = matched(recipes, training.tokenizer.vocab_size, by=self.match or "parameters", length=training.length)
         return sized[1:] if self.baseline else sized
 

@@ -36,9 +36,12 @@ class Suite:
     contenders: Callable[[Sequence[Path], str, str], Contenders]
     """Folders of drafters, and dtype and device of the model -> contenders."""
     task: str
+    """Empty for the kind's own."""
     budget: str
     seeds: int
     shown: Shown | None = None
+    scales: tuple[float, ...] = ()
+    trials: int = 0
 
 
 def suite(kind: str, name: str) -> Suite:
@@ -135,7 +138,29 @@ def _drafters(drafts: Sequence[tuple[Path, str | None]]) -> Iterator[tuple[str, 
                 yield f"joined, {label}", find("drafting", "joined")(then=made)
 
 
+DECODERS = (
+    "llama", "gpt", "quasi_lstm", "transnormer", "h3", "based", "pangu", "polycom", "softplus_attention", "ngram_heads",
+    "mixture_of_experts", "lexinvariant", "hierarchical", "word_pooled",
+)  # fmt: skip
+"""Architectures that write from left to right."""
+
+
+def decoders(folders: Sequence[Path], dtype: str, device: str = "cpu") -> Contenders:
+    """Every decoder-only architecture with its defaults."""
+    return {name: find("architectures", name)() for name in DECODERS}
+
+
 SUITES: Mapping[str, Suite] = {
+    "decoders": Suite(
+        kind="architectures",
+        title="Decoder-only architectures at equal compute",
+        contenders=decoders,
+        task="",
+        budget="2e11 flops",
+        seeds=3,
+        scales=(0.25, 0.5),
+        trials=5,
+    ),
     "lossless": Suite(
         kind="decoding",
         title="Lossless decoding: how fast?",

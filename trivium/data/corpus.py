@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,11 @@ class Corpus:
 
     @classmethod
     def read(cls, *paths: str | Path, name: str = "", validation: float = 0.05, test: float = 0.05) -> "Corpus":
-        """A corpus of text files, of JSONL files (one object with "text" a line), or of all such files in folders."""
+        """A corpus of text files, of JSONL files (one object with "text" a line), or of all such files in folders.
+
+        A single text, from which nothing could be held out, is cut at empty lines into parts of ``PART`` characters or
+        a little more; its end is what is held out, so that no part is trained on between two that are tested.
+        """
         if not paths:
             raise ValueError("give at least one file or folder to read")
         documents = [document for path in paths for document in _documents(Path(path))]
@@ -65,7 +70,31 @@ class Corpus:
             raise ValueError(
                 f"{', '.join(map(str, paths))} holds no text; files end in {', '.join((*SUFFIXES, '.jsonl'))}"
             )
-        return cls.split(name or Path(paths[0]).stem, documents, validation=validation, test=test)
+        called = name or Path(paths[0]).stem
+        if len(documents) > 1 or validation + test <= 0 or len(documents[0]) < 4 * PART:
+            return cls.split(called, documents, validation=validation, test=test)
+        parts = _parts(documents[0])
+        held = [max(1, round(share * len(parts))) if share > 0 else 0 for share in (validation, test)]
+        first, second = len(parts) - sum(held), len(parts) - held[1]
+        if first < 1:
+            raise ValueError(f"{paths[0]} has {len(parts)} parts between empty lines, too few to hold some of them out")
+        cut = {"train": parts[:first], "validation": parts[first:second], "test": parts[second:]}
+        return cls(called, {split: texts for split, texts in cut.items() if texts})
+
+
+PART = 2000
+"""Characters that a part of a single text has at least."""
+
+
+def _parts(text: str) -> list[str]:
+    """A text cut at empty lines; nothing is lost but these lines between parts."""
+    parts: list[list[str]] = [[]]
+    for paragraph in re.split(r"\n[ \t]*\n", text):
+        if sum(map(len, parts[-1])) >= PART:
+            parts.append([])
+        parts[-1].append(paragraph)
+    whole = ["\n\n".join(part) for part in parts]
+    return [part for part in whole if part.strip()]
 
 
 def _documents(path: Path) -> Iterator[str]:

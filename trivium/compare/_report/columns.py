@@ -17,6 +17,7 @@ MAJOR_COSTS = (
     "tokens",
     "parameters",
     "bytes",
+    "state_bytes",
     "new_tokens_per_second",
     "tokens_per_second",
 )
