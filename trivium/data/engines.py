@@ -92,9 +92,10 @@ class Daft:
         """The package, with its runner chosen. Raises RuntimeError where this process has another one already."""
         try:
             import daft
+            from daft.exceptions import DaftCoreException
         except ImportError as error:
             raise MissingExtra("this engine needs the package daft: pip install 'trivium[data]'") from error
-        with contextlib.suppress(daft.exceptions.DaftCoreException):  # it lets itself be told once
+        with contextlib.suppress(DaftCoreException):  # it lets itself be told once
             if self.runner == "ray":
                 daft.set_runner_ray(address=self.address, noop_if_initialized=True)
             else:

@@ -162,6 +162,13 @@ class Rule:
         if self.least is not None and self.most is not None and not self.least <= self.most:
             raise ValueError(f"the rule about {self.attribute!r} keeps nothing: least {self.least}, most {self.most}")
 
+    def condition(self, method: str) -> str:
+        """When it drops, in the language of ``data.rules``; numbers go by the name of a method."""
+        name = f"{method}.{self.attribute}"
+        equal = "=" if self.touching else ""
+        low = [] if self.least is None else [f"{name} <{equal} {self.least}"]
+        return " or ".join(low + ([] if self.most is None else [f"{name} >{equal} {self.most}"]))
+
     def drops(self, value: float) -> bool:
         if self.touching:
             return (self.least is not None and value <= self.least) or (self.most is not None and value >= self.most)

@@ -1,0 +1,1 @@
+"""Documents to documents: what is known of each, and which stay, by rules apart from the measuring."""
