@@ -4,7 +4,7 @@ Source
     As every published corpus does it, for example Soldaini et al. 2024 (Dolma), arXiv:2402.00159, section 5.3. That one
     stays by a declared order, and not whichever a race saw first, is ours.
 Equation
-    documents are copies where their normalised texts are equal;   of copies the least (rank of source, source, id) stays
+    documents are copies where their normalised texts are equal;   of copies the least (rank, source, id) stays
 Shapes
     texts (documents,) -> per document: whether it stays, how many copies there are
 Cost

@@ -139,9 +139,13 @@ def applied(texts: Texts, marks: Marks, rules: Rules) -> Curated:
         chars_read=sum(lengths), chars_kept=left, chars_removed=whole - left, chars_dropped=sum(lengths) - whole,
     )  # fmt: skip
     counts.check("curation")
-    columns = [[column[place] for place in kept] for column in (texts.ids, texts.sources, texts.metadata)]
-    ids, sources, metadata = columns
-    return Curated(Texts(ids, [after[place] for place in kept], sources, metadata), marks, decided, counts)
+    stay = Texts(
+        [texts.ids[place] for place in kept],
+        [after[place] for place in kept],
+        [texts.sources[place] for place in kept],
+        [texts.metadata[place] for place in kept],
+    )
+    return Curated(stay, marks, decided, counts)
 
 
 def together(parts: Iterable[Marks]) -> Marks:
