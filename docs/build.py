@@ -39,6 +39,7 @@ GUIDES = (
     "prompting",
     "evaluation",
     "architectures",
+    "curation",
     "training",
     "recipes",
     "parallelism",

@@ -20,6 +20,7 @@ something else. The result depends on neither the engine nor the number of worke
 """
 
 import base64
+import glob
 import hashlib
 import itertools
 import json
@@ -54,7 +55,7 @@ class Source:
     """Files of one origin."""
 
     files: str
-    """A path, or a pattern with * and **."""
+    """A path, or a pattern with *, ? and **."""
     name: str = ""
     """What documents that do not say it themselves are from; by default the name of their folder."""
 
@@ -68,7 +69,7 @@ class Source:
         found = sorted(p for p in root.glob(str(pattern.relative_to(pattern.anchor))) if p.is_file())
         if not found:
             raise ValueError(f"no file matches {self.files!r}")
-        home = Path(*itertools.takewhile(lambda part: "*" not in part, pattern.parts)).resolve()
+        home = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts)).resolve()
         for each in found:
             if not each.resolve().is_relative_to(home):
                 raise ValueError(

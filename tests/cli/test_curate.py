@@ -1,0 +1,72 @@
+"""`trivium curate`: files in, documents and a table out."""
+
+import json
+
+import pytest
+
+from tests.data.test_plan import SHARES, lines
+from trivium import cli
+from trivium.data.corpus import Corpus
+from trivium.data.planted import planted
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture
+def pages(tmp_path):
+    made = list(planted(40, seed=3, shares=SHARES))
+    (tmp_path / "a.jsonl").write_bytes(lines(made[:25]))
+    (tmp_path / "b.jsonl").write_bytes(lines(made[25:]))
+    return f"{tmp_path}/[ab].jsonl".replace("[ab]", "?")
+
+
+def curate(*words: str) -> int:
+    return cli.run(["curate", *words, "--engine", "here"])
+
+
+def test_a_table_of_rules_and_a_file_to_train_on(pages, tmp_path, capsys):
+    out, folder = tmp_path / "out/clean.jsonl", str(tmp_path / "run")
+    words = ["--sources", f"web={pages}", "--methods", "gopher", "exact_copies", "--folder", folder]
+    assert curate(*words, "--export", str(out)) == cli.OK
+    said = capsys.readouterr().out
+    assert "40 documents read" in said
+    assert "never fires" in said
+    assert "exact_copies" in said
+    assert curate(*words, "--json") == cli.OK
+    told = json.loads(capsys.readouterr().out)
+    kept = out.read_text().splitlines()
+    assert (told["total"]["read"], told["total"]["kept"]) == (40, len(kept))
+    assert sum(len(part) for part in Corpus.read(out).splits.values()) == len(kept)
+
+
+def test_rules_of_ones_own_and_a_plan_in_python(pages, tmp_path, capsys):
+    words = ["--sources", pages, "--methods", "gopher", "--rules", "gopher.word_count < 50", "--json"]
+    assert curate(*words, "--folder", str(tmp_path / "one")) == cli.OK
+    one = json.loads(capsys.readouterr().out)
+    assert set(one["total"]["dropped"]) == {"gopher.word_count < 50"}
+    plan = tmp_path / "plan.py"
+    plan.write_text(
+        "from trivium.curation.gopher import Gopher\n"
+        "from trivium.data.plan import Plan, Source\n"
+        "from trivium.data.rules import Drop, Rules\n"
+        f"plan = Plan([Source({pages!r})], {{'gopher': Gopher()}}, Rules((Drop('few', 'gopher.word_count < 50'),)))\n"
+    )
+    assert curate(str(plan), "--folder", str(tmp_path / "two"), "--json") == cli.OK
+    two = json.loads(capsys.readouterr().out)
+    assert two["total"]["kept"] == one["total"]["kept"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "which files?"),
+        (["missing.py"], "cannot be read"),
+        (["--sources", "nowhere/*.jsonl"], "no file matches"),
+        (["--sources", "x", "--methods", "gofer"], "gofer"),
+        (["--sources", "x", "--methods", "gopher", "--rules", "gopher.words < 3"], "which nobody measures"),
+        (["--sources", "x", "--rules", "3"], "is a number, not a condition"),
+    ],
+)
+def test_bad_input(words, said, tmp_path, capsys):
+    assert curate(*words, "--folder", str(tmp_path / "run")) == cli.BAD_INPUT
+    assert said in capsys.readouterr().err

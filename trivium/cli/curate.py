@@ -1,0 +1,142 @@
+"""``trivium curate``."""
+
+import runpy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from tyro.conf import Positional, arg
+
+from trivium.cli._print import console, print_json, table
+from trivium.compare.contender import build
+from trivium.core.files import written
+from trivium.core.method import card_of
+from trivium.data.engines import engine
+from trivium.data.plan import Outcome, Plan, Run, Source
+from trivium.data.raw.documents import LONGEST, Policy
+from trivium.data.rules import Drop, Rules
+
+
+@dataclass(frozen=True)
+class Command:
+    """Turn files of raw text into documents that are worth training on, every one accounted for.
+
+    Example: trivium curate --sources "pages/*.jsonl.gz" --methods gopher exact_copies --folder runs/clean
+
+    Files are .jsonl, .parquet or plain text, also packed (.gz, .zst). A record has an 'id' and a 'text'. What cannot be
+    read goes to the quarantine in the folder with its place and bytes. Methods only measure; rules drop, by default
+    those of the methods. Run the same command again to go on after a stop. With other rules and --replace only the last
+    stage is done again. Or write it down as Python:
+
+        plan.py:  from trivium.data.plan import Plan, Source
+                  from trivium.curation.gopher import Gopher
+                  plan = Plan([Source("pages/*.jsonl.gz", "web")], {"gopher": Gopher(variant="datatrove")})
+
+        trivium curate plan.py --folder runs/clean
+    """
+
+    plan: Positional[Path | None] = None
+    """A Python file that defines ``plan``, in place of sources, methods and rules."""
+    sources: tuple[str, ...] = ()
+    """Files or patterns; NAME=PATTERN says what documents are from that do not say it themselves."""
+    methods: tuple[str, ...] = ()
+    """Methods of the kind curation, written like calls."""
+    rules: tuple[str, ...] = ()
+    """Conditions under which a document is dropped, such as "gopher.word_count < 20", in place of the methods' own."""
+    folder: Path = Path("runs/curation")
+    """Where the run goes. A folder that holds this run is gone on with."""
+    engine: Literal["here", "processes", "daft", "ray"] = "processes"
+    """Who does the work: this process, several, Daft, or Daft on a Ray cluster."""
+    workers: int = 2
+    """Processes of the engine."""
+    export: Path | None = None
+    """Also write the documents that stay as JSON lines, for `trivium train --corpus`."""
+    replace: bool = False
+    """Write over what the folder holds of other inputs or rules."""
+    on_bad_record: Literal["quarantine", "fail"] = "quarantine"
+    """What to do with a record that is no document."""
+    on_bad_file: Literal["fail", "quarantine"] = "fail"
+    """What to do with a file that ends early or is damaged."""
+    max_bad_fraction: float = 0.001
+    """Share of a file's records above which quarantine becomes failure."""
+    on_duplicate_id: Literal["fail", "suffix"] = "fail"
+    """What to do where two documents have one source and id."""
+    max_document_bytes: int = LONGEST
+    """Longer records go to the quarantine."""
+    json: Annotated[bool, arg(name="json")] = False
+    """Print the outcome as JSON."""
+
+    def run(self) -> int:
+        found = Run(self._plan(), self.folder, replace=self.replace).go(engine(self.engine, self.workers))
+        if self.export is not None:
+            self._export(found)
+        if self.json:
+            print_json(_plain(found))
+            return 0
+        self._tell(found)
+        return 0
+
+    def _plan(self) -> Plan:
+        """Raises ValueError for no plan, or two."""
+        if self.plan is not None:
+            if self.sources or self.methods or self.rules:
+                raise ValueError("give either a plan or --sources, --methods and --rules")
+            try:
+                made = runpy.run_path(str(self.plan)).get("plan")
+            except OSError as error:
+                raise ValueError(f"the plan {self.plan} cannot be read: {error}") from error
+            if not isinstance(made, Plan):
+                raise ValueError(f"{self.plan} defines no 'plan' that is a trivium.data.plan.Plan")
+            return made
+        if not self.sources:
+            raise ValueError('which files? Write --sources "pages/*.jsonl.gz", or name a plan')
+        methods = [build("curation", text) for text in self.methods]
+        return Plan(
+            [_source(text) for text in self.sources],
+            {card_of(method).name: method for method in methods},
+            Rules(tuple(Drop(text, text) for text in self.rules)) if self.rules else None,
+            Policy(
+                self.on_bad_record, self.on_bad_file, self.max_bad_fraction, self.on_duplicate_id,
+                self.max_document_bytes,
+            ),
+        )  # fmt: skip
+
+    def _export(self, found: Outcome) -> None:
+        assert self.export is not None
+        with written(self.export) as part, part.open("wb") as file:
+            for one in found.documents():
+                row = {"id": one.id, "text": one.text, "source": one.source, "metadata": dict(one.metadata)}
+                file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _tell(self, found: Outcome) -> None:
+        out, total = console(), found.total
+        share = total.kept / max(total.read, 1)
+        out.print(
+            f"{total.read:,} documents read, {total.kept:,} stay ({share:.1%}), {found.read.quarantined:,} refused"
+        )
+        out.print(f"{total.chars_read:,} characters read, {total.chars_kept:,} stay\n")
+        if found.alone:
+            rows = table("rule", "drops", "would drop alone", title=None)
+            for name, alone in found.alone.items():
+                rows.add_row(name, f"{total.dropped.get(name, 0):,}", f"{alone:,}" if alone else "0 (never fires)")
+            out.print(rows)
+            out.print()
+        rows = table("source", "read", "stay")
+        for name, row in sorted(found.by_source.items()):
+            rows.add_row(name, f"{row['read']:,}", f"{row['kept']:,}")
+        out.print(rows)
+        out.print(f"\nfolder: {found.folder}", style="dim")
+        if self.export is not None:
+            out.print(f"train on it: trivium train --corpus {self.export} --steps 500", style="dim")
+
+
+def _source(text: str) -> Source:
+    name, found, files = text.partition("=")
+    return Source(files, name) if found else Source(text)
+
+
+def _plain(found: Outcome) -> dict[str, Any]:
+    both = [{"rules": list(pair), "documents": count} for pair, count in found.both.items()]
+    plain = asdict(replace(found, both={}))
+    return {**plain, "folder": str(found.folder), "both": both}
