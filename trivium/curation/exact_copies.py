@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trivium.core.method import method
+from trivium.curation._survivors import check_preference, dealt, identity, survivors, whole
 from trivium.data.curating import Sketch
 from trivium.data.marks import Marks, Texts
 from trivium.data.near_duplicates import normalised
@@ -38,8 +39,7 @@ class ExactCopies:
     """Sources from which a copy is rather kept, best first; all others come behind them."""
 
     def __post_init__(self) -> None:
-        if len(set(self.prefer)) < len(self.prefer):
-            raise ValueError(f"prefer names a source twice: {', '.join(self.prefer)}")
+        check_preference(self.prefer)
 
     @property
     def measures(self) -> frozenset[str]:
@@ -54,30 +54,18 @@ class ExactCopies:
         return Rules((Drop("exact_copies", "exact_copies.stays == 0"),))
 
     def sketch(self, texts: Texts) -> Sketch:
-        """Hash, rank of the source and identity of each document."""
-        rank = {source: place for place, source in enumerate(self.prefer)}
-        digests = [self._digest(text) for text in texts.texts]
-        return {
-            "digest": np.frombuffer(b"".join(digests), "V16"),
-            "rank": np.array([rank.get(source, len(rank)) for source in texts.sources], np.int64),
-            "source": np.array(list(texts.sources), str),
-            "id": np.array(list(texts.ids), str),
-        }
+        """A hash of each document beside its identity."""
+        digests = b"".join(map(self._digest, texts.texts))
+        return {"digest": np.frombuffer(digests, "V16"), **identity(texts, self.prefer)}
 
     def gather(self, sketches: Sequence[Sketch]) -> list[Marks]:
         """Each set of equal hashes keeps one."""
-        sizes = [len(sketch["digest"]) for sketch in sketches]
-        if not sum(sizes):
-            return [Marks(0, {name: np.zeros(0) for name in self.measures}) for _ in sketches]
-        columns = {name: np.concatenate([sketch[name] for sketch in sketches]) for name in sketches[0]}
+        columns = whole(sketches)
+        if not len(columns.get("id", ())):
+            return dealt({name: np.zeros(0) for name in self.measures}, sketches)
         _, group = np.unique(columns["digest"].view("V16"), return_inverse=True)
-        order = np.lexsort((columns["id"], columns["source"], columns["rank"], group))
-        stays = np.zeros(len(group))
-        stays[order[np.flatnonzero(np.diff(group[order], prepend=-1))]] = 1.0
-        copies = np.bincount(group)[group].astype(float)
-        cuts = np.cumsum(sizes)[:-1]
-        parts = zip(np.split(stays, cuts), np.split(copies, cuts), strict=True)
-        return [Marks(len(one), {"stays": one, "copies": many}) for one, many in parts]
+        stays = survivors(group, columns) == np.arange(len(group))
+        return dealt({"stays": stays.astype(float), "copies": np.bincount(group)[group].astype(float)}, sketches)
 
     def _digest(self, text: str) -> bytes:
         said = normalised(text, punctuation=True) if self.normalise else text

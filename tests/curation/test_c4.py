@@ -1,0 +1,56 @@
+"""C4's lines and pages, in two readings that differ over a brace in a line that falls anyway."""
+
+import pytest
+
+from trivium.curation.c4 import C4
+from trivium.data.curating import curated
+from trivium.data.marks import Texts
+from trivium.data.quality_rules import kept_lines
+
+GOOD = "\n".join(f"This is sentence number {n}, and it ends well." for n in range(6))
+
+
+def made(text: str, **given):
+    return curated(C4(**given), Texts(["d"], [text], ["s"]))
+
+
+@pytest.mark.parametrize("variant", ["paper", "datatrove"])
+def test_lines_are_cut_as_the_published_rules_cut_them(variant):
+    text = f"{GOOD}\nMenu | Home\nToo short.\nPlease turn on Javascript now.\n{GOOD}"
+    found = made(text, variant=variant)
+    assert found.texts.texts[0] == f"{GOOD}\n{GOOD}"
+    assert found.texts.texts[0] == kept_lines(text, {"paper": "c4", "datatrove": "c4_datatrove"}[variant])
+
+
+def test_a_line_break_of_two_characters_goes_with_its_line():
+    assert made(GOOD.replace("\n", "\r\n") + "\r\nno end\r\n" + GOOD).texts.texts[0].count("\r\n") == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "variant", "dropped"),
+    [
+        (GOOD, "paper", {}),
+        (f"{GOOD}\nif (x) {{", "paper", {"c4.curly_brace": 1}),
+        (f"{GOOD}\nif (x) {{", "datatrove", {}),
+        (f"{GOOD}\nThis is a {'{'} that ends well.", "datatrove", {"c4.curly_brace": 1}),
+        (f"{GOOD}\nLorem ipsum dolor sit amet.", "paper", {"c4.lorem_ipsum": 1}),
+        ("\n".join(GOOD.splitlines()[:4]), "paper", {"c4.sentences": 1}),
+        ("", "paper", {"c4.sentences": 1}),
+    ],
+)
+def test_pages(text, variant, dropped):
+    assert made(text, variant=variant).counts.dropped == dropped
+
+
+def test_settings():
+    assert made("\n".join(GOOD.splitlines()[:3]), least_sentences=3).counts.kept == 1
+    assert made(f"{GOOD}\nA darn bad thing was said here.", bad_words=("darn",)).counts.dropped == {"c4.bad_words": 1}
+    assert made(f"{GOOD}\nA darned good thing was said here.", bad_words=("darn",)).counts.kept == 1
+    for wrong, said in (
+        ({"variant": "c4"}, "variant must be one of paper, datatrove"),
+        ({"least_sentences": -1}, "least_sentences must be at least 0"),
+        ({"bad_words": ("Darn",)}, "small letters"),
+        ({"bad_words": ("darn",), "variant": "datatrove"}, "belong to variant='paper'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            C4(**wrong)
