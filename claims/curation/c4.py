@@ -1,5 +1,7 @@
 """C4's line rules cut planted lines about cookies and scripts, and leave stories alone."""
 
+from typing import Any
+
 from trivium.compare.claim import Claim, ClaimResult, judge
 from trivium.core.progress import Bar
 from trivium.curation.c4 import C4
@@ -36,13 +38,14 @@ def run(bar: Bar) -> ClaimResult:
             if variant == "paper":
                 differences.append(rates[0] - rates[1] - 0.8)
             bar.advance()
-    return judge(differences, **{name: sum(values) / SEEDS for name, values in figures.items()})
+    means: dict[str, Any] = {name: sum(values) / SEEDS for name, values in figures.items()}
+    return judge(differences, **means)
 
 
 claim = Claim(
     statement="Rules about lines take out notices and scripts, and leave prose.",
     paper="T5, section 2.2: the rules removed most of what is not natural language; no rates are given.",
-    rule=f"{SEEDS} seeds of {DOCUMENTS} documents: share cleaned less share of clean ones harmed (the paper's reading), "
-    "95 % t-interval above 0.8",
+    rule=f"{SEEDS} seeds of {DOCUMENTS} documents: share cleaned less share of clean ones harmed (the paper's reading),"
+    " 95 % t-interval above 0.8",
     run=run,
 )
