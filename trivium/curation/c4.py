@@ -23,9 +23,8 @@ from typing import Literal
 import numpy as np
 
 from trivium.core.method import method
-from trivium.data._c4_rules import LINE_FAULTS, PAGE_FAULTS
 from trivium.data.marks import Marks, Span, Texts
-from trivium.data.quality_rules import measure
+from trivium.data.quality_rules import LINE_FAULTS, PAGE_FAULTS, measure
 from trivium.data.rules import Cut, Drop, Rules
 
 _LINES = {"paper": ("no_terminal_punctuation", "too_few_words", "javascript"), "datatrove": LINE_FAULTS}

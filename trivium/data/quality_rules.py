@@ -31,10 +31,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trivium.core.errors import UnknownName, did_you_mean
-from trivium.data._c4_rules import LINE_FAULTS, Span, c4, c4_dolma, kept_lines, sentences
+from trivium.data._c4_rules import LINE_FAULTS, PAGE_FAULTS, Span, c4, c4_dolma, kept_lines, sentences
 from trivium.data._gopher_rules import MOST_COMMON, REPEATED, fineweb, gopher_datatrove, gopher_dolma
 
-__all__ = ["DECLARED", "FILTERS", "Attributes", "Filter", "Rule", "Span", "kept_lines", "measure", "sentences"]
+__all__ = [
+    "DECLARED",
+    "FILTERS",
+    "LINE_FAULTS",
+    "PAGE_FAULTS",
+    "Attributes",
+    "Filter",
+    "Rule",
+    "Span",
+    "kept_lines",
+    "measure",
+    "sentences",
+]
 
 
 @dataclass(frozen=True)
