@@ -14,11 +14,15 @@ from transformers import (
     LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     PreTrainedModel,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 from trivium.models.huggingface import HuggingFaceModel, wrap
@@ -79,6 +83,20 @@ _BUILDERS: dict[str, tuple[type, type, dict[str, Any]]] = {
 }
 
 FAMILIES = tuple(_BUILDERS)
+_BUILDERS |= {
+    "mixtral": (
+        MixtralConfig,
+        MixtralForCausalLM,
+        _COMMON | _GROUPED | dict(num_local_experts=4, num_experts_per_tok=2, sliding_window=None),
+    ),
+    "qwen_moe": (  # whose middle layer is dense
+        Qwen3MoeConfig,
+        Qwen3MoeForCausalLM,
+        _COMMON | _GROUPED | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24, mlp_only_layers=[1]),
+    ),
+}
+EXPERT_FAMILIES = ("mixtral", "qwen_moe")
+"""Mixtures of experts, for what is special about them."""
 ATTENTION_FAMILIES = tuple(family for family in FAMILIES if family != "mamba")
 
 
@@ -91,10 +109,12 @@ def build(family: str, dtype: torch.dtype = torch.float64, seed: int = 0, **over
         model = model_class(config_class(**settings | overrides))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if parameter.ndim == 2 and not name.endswith("A_log"):
-                    parameter.normal_(0.0, 3.0 / max(parameter.shape) ** 0.5)
+                if parameter.ndim == 2 + ("experts" in name) and not name.endswith("A_log"):
+                    parameter.normal_(0.0, 3.0 / max(parameter.shape[-2:]) ** 0.5)
                 elif "norm" in name or "ln_" in name or name.endswith("bias"):
                     parameter.add_(0.1 * torch.randn_like(parameter))
+    if family in EXPERT_FAMILIES and dtype == torch.float64:
+        model.set_experts_implementation("eager")  # the grouped product knows no float64
     return model.to(dtype).eval()
 
 

@@ -1,14 +1,19 @@
 """Named sites: seen without changing a bit, changed where and as told, and never silently missed."""
 
 from functools import cache
+from types import MethodType
 
 import pytest
 import torch
 
-from tests.families import ATTENTION_FAMILIES, FAMILIES, wrapped
+from tests.architectures.test_contract import ALL, lively
+from tests.families import ATTENTION_FAMILIES, EXPERT_FAMILIES, FAMILIES, build, wrapped
 from tests.models.test_huggingface import CLOSE, CLOSER_TO_FLOAT32, model, tokens
-from trivium.core.errors import UnknownName
-from trivium.models.huggingface import HuggingFaceModel
+from trivium.core.errors import NotOffered, TooLarge, UnknownName
+from trivium.models import _selecting
+from trivium.models._selecting import time_axis
+from trivium.models.huggingface import HuggingFaceModel, wrap
+from trivium.models.sitecheck import check_sites
 
 IDS = tokens(2, 7)
 SHAPES = {  # of 2 rows, 7 tokens, 4 heads; width 32
@@ -71,16 +76,10 @@ def test_every_usual_site_is_there_in_its_shape(family):
     assert seen["blocks.1.mlp.act"].shape[:2] == (2, 7)
 
 
-def test_a_model_without_attention_offers_its_stream():
-    assert model("mamba").sites() == (
-        "embed",
-        "blocks.0.in",
-        "blocks.0.out",
-        "blocks.1.in",
-        "blocks.1.out",
-        "final.norm",
-        "logits",
-    )
+def test_a_model_without_attention_offers_what_it_has():
+    block = ("in", "attn.norm", "attn.z", "attn.out", "out")
+    blocks = (f"blocks.{layer}.{name}" for layer in range(2) for name in block)
+    assert model("mamba").sites() == ("embed", *blocks, "final.norm", "logits")
 
 
 @pytest.mark.parametrize("family", ATTENTION_FAMILIES)
@@ -258,7 +257,291 @@ def test_sites_along_a_state():
     assert tuple(seen["blocks.2.attn.weights"].shape) == (2, 4, 3, 7)
 
 
+@pytest.mark.parametrize("family", EXPERT_FAMILIES)
+def test_a_mixture_of_experts_offers_what_it_has(family):
+    adapter = wrapped(family)
+    assert not adapter.refused
+    plain = adapter(IDS).logits
+    names = [name for name in adapter.sites() if not name.endswith((".scores", ".weights"))]
+    with adapter.capture(*names) as seen:
+        assert torch.equal(adapter(IDS).logits, plain)
+    assert check_sites(adapter) == {}
+    assert tuple(seen["blocks.0.mlp.router"].shape) == (2, 7, 4)
+    weight = adapter.parts.blocks[0].mlp.gate.weight
+    torch.testing.assert_close(seen["blocks.0.mlp.router"], seen["blocks.0.mlp.norm"] @ weight.T, **CLOSE)
+    assert "blocks.0.mlp.act" not in names  # which would be of the experts, each with tokens of its own
+    assert ("blocks.1.mlp.act" in names) == (family == "qwen_moe")  # whose middle layer is dense
+    for name in set(names) - {f"blocks.{layer}.mlp.router" for layer in range(3)}:
+        with adapter.edit({name: lambda x: x + 0.5 * torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype)}):
+            assert not torch.equal(adapter(IDS).logits, plain), name
+    fixed = "can be seen but not changed: the experts are chosen within the same module"
+    with pytest.raises(NotOffered, match=fixed):
+        adapter.edit({"blocks.0.mlp.router": torch.zeros_like}).__enter__()
+
+
+class TestCapture:
+    @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox", "opt"])
+    def test_positions_are_columns_of_what_is_seen_without_them(self, family):
+        adapter = model(family)
+        names = adapter.sites()
+        with adapter.capture(*names) as whole:
+            adapter(IDS)
+        marks = torch.zeros(2, 7, dtype=torch.bool)
+        marks[0, [1, 4]] = marks[1, 6] = True
+        for positions, pick in (
+            (-1, lambda x: x[:, -1]),
+            ([0, -2], lambda x: x[:, [0, 5]]),
+            (range(2, 5), lambda x: x[:, 2:5]),
+            (torch.tensor([[3, 4], [0, 6]]), lambda x: torch.stack([x[0, [3, 4]], x[1, [0, 6]]])),
+            (marks[0], lambda x: x[:, [1, 4]]),
+            (marks, lambda x: x[marks]),
+        ):
+            with adapter.capture(*names, positions=positions) as seen:
+                adapter(IDS)
+            for name in names:
+                wanted = pick(whole[name].movedim(time_axis(name), 1))
+                found = seen[name]
+                if found.ndim == whole[name].ndim:
+                    found = found.movedim(time_axis(name), 1)
+                assert torch.equal(found, wanted), (name, positions)
+
+    @pytest.mark.parametrize("reduce", ["mean", "sum", "max"])
+    def test_reduced(self, reduce):
+        adapter, names = model("llama"), ("blocks.1.out", "blocks.1.attn.weights", "blocks.0.attn.v")
+        with adapter.capture(*names) as whole:
+            adapter(IDS)
+        take = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax}[reduce]
+        marks = torch.tensor([[True, False, True, True, False, False, False], [False] * 5 + [True] * 2])
+        with adapter.capture(*names, reduce=reduce) as every:
+            adapter(IDS)
+        with adapter.capture(*names, reduce=reduce, positions=marks) as some:
+            adapter(IDS)
+        with adapter.capture(*names, reduce=reduce, positions=[2, 3]) as two:
+            adapter(IDS)
+        for name in names:
+            x = whole[name].movedim(time_axis(name), 1)
+            torch.testing.assert_close(every[name], take(x, 1), **CLOSE)
+            torch.testing.assert_close(some[name], torch.stack([take(x[r][marks[r]], 0) for r in (0, 1)]), **CLOSE)
+            torch.testing.assert_close(two[name], take(x[:, 2:4], 1), **CLOSE)
+
+    def test_what_is_kept_holds_nothing_else(self):
+        """Memory is bounded by the positions: the storage behind a part is no larger than the part."""
+        adapter = model("gpt2")
+        for positions in (-1, [0, 1], torch.tensor([[3], [4]])):
+            with adapter.capture("blocks.1.attn.q", "blocks.1.out", positions=positions) as seen:
+                adapter(IDS)
+            for kept in seen.values():
+                assert kept.untyped_storage().nbytes() == kept.numel() * kept.element_size()
+
+    def test_views_have_a_history_and_detached_ones_none(self):
+        adapter = model("llama")
+        with torch.enable_grad():
+            embeds = adapter.embed(IDS).detach().requires_grad_()
+            for options, traced in (({}, True), ({"positions": -1}, True), ({"detach": True}, False)):
+                with adapter.capture("blocks.1.out", **options) as seen:
+                    adapter(embeds=embeds)
+                assert seen["blocks.1.out"].requires_grad is traced
+
+    @pytest.mark.parametrize("family", [*FAMILIES, *EXPERT_FAMILIES])
+    def test_bytes_are_known_before_a_pass(self, family):
+        adapter = model(family) if family in FAMILIES else wrapped(family)
+        names = adapter.sites()
+        for options in ({}, {"positions": [1, 2]}, {"positions": 3}, {"reduce": "mean"}):
+            with adapter.capture(*names, **options) as seen:
+                adapter(IDS)
+            for name, kept in seen.items():
+                found = adapter.capture_bytes(name, batch=2, time=7, **options)
+                size = 8 if (family, name) == ("mamba", "logits") else kept.element_size()  # float32 whatever it is
+                assert found == kept.numel() * size, (name, options)
+        assert adapter.capture_bytes("embed", "final.norm", batch=3, time=5) == 2 * 3 * 5 * 32 * 8
+
+    @pytest.mark.parametrize("name", ["based", "gpt", "h3", "mixture_of_experts", "pangu", "quasi_lstm", "transnormer"])
+    def test_bytes_of_native_models(self, name):
+        native = lively(name)
+        with native.capture(*native.sites()) as seen:
+            native(IDS % 41)
+        for site, kept in seen.items():
+            assert native.capture_bytes(site, batch=2, time=7) == kept.numel() * kept.element_size(), site
+
+    def test_too_much_is_refused_before_the_pass(self):
+        adapter, ran = model("llama"), []
+        names = [f"blocks.{layer}.attn.weights" for layer in range(3)]  # of 4 heads, in float64
+        handle = adapter.parts.blocks[0].register_forward_pre_hook(lambda *_: ran.append(1))
+        needed = 3 * 2 * 4 * 7 * 7 * 8
+        try:
+            wanted = (
+                r"the capture of 3 sites over 2 rows of 7 tokens would keep 9\.188 KiB, .* name fewer sites, positions"
+            )
+            with pytest.raises(TooLarge, match=wanted), adapter.capture(*names, limit=needed - 1):
+                adapter(IDS)
+            assert not ran
+            with adapter.capture(*names, limit=needed):
+                adapter(IDS)
+            state = adapter(IDS, keep_state=True).state
+            with pytest.raises(TooLarge), adapter.capture(*names, limit=needed):  # 14 keys by now
+                adapter(IDS, state=state)
+        finally:
+            handle.remove()
+
+    def test_without_a_limit_what_is_free_is_the_limit(self, monkeypatch):
+        monkeypatch.setattr(_selecting, "free_bytes", lambda device: 1000)
+        with model("llama").capture("embed"):  # too little to ask
+            model("llama")(IDS)
+        monkeypatch.setattr(_selecting, "SMALL", 0)
+        wanted = r"would keep 3\.5 KiB, and 1000 bytes are free"
+        with pytest.raises(TooLarge, match=wanted), model("llama").capture("embed"):
+            model("llama")(IDS)
+        with model("llama").capture("embed", positions=-1):
+            model("llama")(IDS)
+
+    def test_free_memory_is_told(self):
+        found = _selecting.free_bytes(torch.device("cpu"))
+        assert found is None or found > 1 << 20
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"positions": [7]}, "position 7 is outside a pass of 7 columns"),
+            ({"positions": -8}, "position -8 is outside"),
+            ({"positions": []}, "positions are empty"),
+            ({"positions": torch.zeros(2, 7, dtype=torch.bool)}, "positions are empty"),
+            ({"positions": torch.tensor([[True] * 7, [False] * 7])}, "or those of a row"),
+            ({"positions": torch.ones(2, 6, dtype=torch.bool)}, "positions mark 6 columns, and the pass has 7"),
+            ({"positions": torch.zeros(3, 1, dtype=torch.int64)}, "given for 3 rows, and the pass has 2"),
+            ({"positions": torch.zeros(3)}, "positions are int64 or bool"),
+            ({"reduce": "median"}, "reduce must be one of mean, sum, max; got 'median'"),
+            ({"reduce": "mean", "positions": 2}, "leaves nothing to take the mean over"),
+        ],
+    )
+    def test_positions_that_are_none(self, options, message):
+        with pytest.raises(ValueError, match=message), model("llama").capture("blocks.0.out", **options):
+            model("llama")(IDS)
+        model("llama")(IDS)  # nothing was left behind
+
+
+class TestSelfCheck:
+    """Each of the five lines, on a model that breaks it: the site is not offered, and the line is the reason."""
+
+    @staticmethod
+    def refused(hf, site):
+        adapter = wrap(hf)
+        name = next(name for name in wrapped("llama").sites() if name.endswith(site))
+        assert name not in adapter.sites()
+        reason = adapter.refused[f"site {site}"]
+        with pytest.raises(UnknownName, match="this model has no site") as caught:
+            adapter.capture(name).__enter__()
+        assert reason in str(caught.value)
+        return reason
+
+    def test_shapes(self):
+        hf = build("llama")
+        hf.model.layers[1].mlp.down_proj.register_forward_hook(lambda m, i, o: o[:, :1])  # spreads over positions
+        assert "is (1, 1, 32), which is not of 1 rows of 3 tokens" in self.refused(hf, "mlp.out")
+
+    def test_the_stream(self):
+        hf = build("llama")
+        layer = hf.model.layers[1]
+        plain = layer.forward
+        layer.forward = MethodType(lambda self, hidden, *a, **k: 1.5 * plain(hidden, *a, **k), layer)
+        assert self.refused(hf, "mlp.out") == "mid + mlp.out is not out in block 1"
+
+    def test_heads(self):
+        hf = build("llama")
+        hf.model.layers[2].self_attn.o_proj.register_forward_hook(lambda m, i, o: o + 0.1)
+        assert (
+            self.refused(hf, "attn.z") == "the heads of blocks.2.attn.z do not sum to what its output projection gives"
+        )
+
+    def test_weights(self, monkeypatch):
+        plain = torch.Tensor.softmax
+        monkeypatch.setattr(torch.Tensor, "softmax", lambda x, dim, **k: 0.9 * plain(x, dim, **k))
+        adapter = wrap(build("llama"))
+        assert "attention" not in adapter.offers
+        assert "logits differ" in adapter.refused["attention"] or "sum to 1" in adapter.refused["attention"]
+
+    def test_weights_of_a_native_model(self):
+        native = lively("llama")
+        native.blocks[1].mixer.weights = torch.nn.Dropout(0.0)
+        assert check_sites(native) == {}
+        native.blocks[1].mixer.weights.forward = lambda x: 0.9 * x
+        found = check_sites(native)
+        assert found["attn.weights"] == "blocks.1.attn.weights does not sum to 1"
+        assert found["attn.scores"] == "attention that shows its weights gives other logits"
+
+    def test_a_router_behind_its_softmax(self):
+        hf = build("mixtral")
+        hf.model.layers[2].mlp.gate.register_forward_hook(lambda m, i, o: (o[0].softmax(-1), *o[1:]))
+        adapter = wrap(hf)
+        assert "blocks.0.mlp.router" not in adapter.sites()
+        reason = "blocks.2.mlp.router is not the router's matrix applied to the norm before it"
+        assert adapter.refused["site mlp.router"] == reason
+
+    def test_the_head(self):
+        hf = build("llama")
+        hf.lm_head.register_forward_hook(lambda m, i, o: -o)
+        assert self.refused(hf, "final.norm") == "the head applied to final.norm does not give the logits"
+        soft = build("llama")
+        soft.lm_head.register_forward_hook(lambda m, i, o: 3 * torch.tanh(o / 3))  # keeps the order
+        assert "final.norm" in wrap(soft).sites()
+
+    def test_what_enters_the_head(self):
+        hf = build("llama")
+        hf.lm_head.register_forward_pre_hook(lambda m, args: (args[0].flip(-1),))
+        adapter = wrap(hf)
+        assert "final.norm" not in adapter.sites()
+
+    def test_a_site_that_no_pass_reaches(self):
+        hf = build("llama")
+        norm = hf.model.layers[0].input_layernorm
+        hf.model.layers[0].input_layernorm.__class__ = type("Around", (type(norm),), {"__call__": type(norm).forward})
+        assert self.refused(hf, "attn.norm") == "no pass reaches blocks.0.attn.norm"
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_half_precision_refuses_no_site(self, family):
+        """Mamba adds to a stream in float32 what it reckons in half precision."""
+        for dtype in (torch.bfloat16, torch.float16):
+            assert not [word for word in wrapped(family, dtype).refused if word.startswith("site")]
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_adapters(self, family):
+        assert not [word for word in model(family).refused if word.startswith("site")]
+        assert check_sites(model(family)) == {}
+
+    @pytest.mark.parametrize("name", ALL)
+    def test_native_models(self, name):
+        """Blocks of words and blocks of other widths say that they are; everything else holds."""
+        found = check_sites(lively(name))
+        if name in ("byte2word", "hierarchical", "word_pooled"):
+            assert all("which is not of 1 rows of 6 tokens" in reason for reason in found.values())
+            assert "in" in found
+        elif name in ("flexibert", "suma"):  # blocks that are narrower, or wider, than the model
+            width = {"flexibert": 32, "suma": 128}[name]
+            assert all(f"is (1, 6, {width}), not (1, 6, 64)" in reason for reason in found.values())
+            assert found
+        else:
+            assert found == {}
+
+    def test_a_native_model_of_ones_own_that_is_wrong(self):
+        native = lively("llama")
+        native.blocks[1].channel.register_forward_hook(lambda m, i, o: o)
+        assert check_sites(native) == {}
+        plain = native.blocks[1].forward
+        native.blocks[1].forward = lambda x, *a: (2 * plain(x, *a)[0], plain(x, *a)[1])
+        assert check_sites(native) == dict.fromkeys(("mlp.out", "mid"), "mid + mlp.out is not out in block 1")
+
+
 class TestMisuse:
+    def test_a_site_that_a_model_cannot_have_says_why(self):
+        reason = r"no site 'blocks\.0\.attn\.weights' \(its memory is of fixed size, no list of tokens\)"
+        with pytest.raises(UnknownName, match=reason), model("mamba").capture("blocks.0.attn.weights"):
+            pass
+        for native, absent, near in (
+            ("h3", "blocks.0.attn.weights", "blocks.1.attn.weights"),  # the one layer that attends
+            ("mixture_of_experts", "blocks.0.mlp.act", "blocks.0.mlp"),
+        ):
+            with pytest.raises(UnknownName, match=rf"no site '{absent}'; did you mean '{near}"):
+                lively(native).capture(absent).__enter__()
+
     def test_unknown_site(self):
         near = r"no site 'blocks\.0\.att\.out'; did you mean 'blocks\.0\.attn\.out'\?"
         with pytest.raises(UnknownName, match=near), model("llama").capture("blocks.0.att.out"):

@@ -59,6 +59,9 @@ class Rows:
     def write(self, whole: Tensor, part: Tensor) -> Tensor:
         return part if whole.ndim == 3 else part.flatten(0, 1)
 
+    def share(self, numbers: int) -> int:
+        return numbers
+
 
 def site_table(model: "HuggingFaceModel") -> dict[str, Site]:
     parts = model.parts
@@ -67,7 +70,8 @@ def site_table(model: "HuggingFaceModel") -> dict[str, Site]:
         for name, site in _block(model, block).items():
             table[f"blocks.{index}.{name}"] = site
         for what in ("scores", "weights"):
-            table[f"blocks.{index}.attn.{what}"] = Site(model.taps[f"blocks.{index}.attn.{what}"])
+            tap = model.taps[f"blocks.{index}.attn.{what}"]
+            table[f"blocks.{index}.attn.{what}"] = Site(tap, numbers=getattr(model.config, "num_attention_heads", None))
     if parts.norm is not None:
         table["final.norm"] = Site(parts.norm)
     table["logits"] = Site(parts.logits)
@@ -100,6 +104,12 @@ def _block(model: "HuggingFaceModel", block: nn.Module) -> dict[str, Site]:
             table["attn.out"] = Site(out)
         if sandwich is not None:
             table["attn.out"] = Site(block.get_submodule("post_attention_layernorm"))
+    elif (mixer := child(block, "mixer", "mamba")) is not None:  # what mixes along time without attending
+        if (norm := child(block, "norm", "input_layernorm")) is not None:
+            table["attn.norm"] = Site(norm)
+        if (out := child(mixer, "out_proj")) is not None:
+            table["attn.z"] = Site(out, "input")
+        table["attn.out"] = Site(mixer)
     norm = sandwich or child(block, "post_attention_layernorm", "ln_2", "final_layer_norm")
     flat = Rows(model) if feedforward is block else None
     if norm is not None and pre:
@@ -109,6 +119,14 @@ def _block(model: "HuggingFaceModel", block: nn.Module) -> dict[str, Site]:
     if last is not None:
         table["mlp.act"] = Site(last, "input", flat)
         table["mlp.out"] = Site(last, view=flat)
+    elif feedforward is not block:  # a mixture of experts
+        table["mlp.out"] = Site(feedforward)
+        router = child(feedforward, "gate", "router")
+        experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
+        if router is not None and experts:
+            linear = isinstance(router, nn.Linear)
+            fixed = "" if linear else "the experts are chosen within the same module, before it could be changed"
+            table["mlp.router"] = Site(router, view=Rows(model), fixed=fixed, numbers=experts)
     if sandwich is not None:
         table["mlp.out"] = Site(block.get_submodule("post_feedforward_layernorm"))
     table["out"] = Site(block)

@@ -12,6 +12,7 @@ from torch import Tensor
 from trivium.core.capabilities import known
 from trivium.core.protocols import State
 from trivium.core.tree import TokenTree
+from trivium.models.sitecheck import Look, near
 from trivium.nn.finite import check_finite
 
 if TYPE_CHECKING:
@@ -158,47 +159,23 @@ class Examination:
     @torch.no_grad()
     def sites(self) -> str | None:
         model = self.model
-        names = tuple(name for name in model.site_table() if name not in model.taps)
-        with model.capture(*names) as seen:
-            hooked = model(self.ids[:, :3]).logits
-        if not torch.equal(self.first.logits, hooked):
+        look = Look(model, self.ids[:, :3], [name for name in model.site_table() if name not in model.taps])
+        if not torch.equal(self.first.logits, look.output.logits):
             return "hooks that change nothing change the logits"
-        self.seen = seen
-        for layer in range(model.depth):
-            self._additions(layer, {name: seen.get(f"blocks.{layer}.{name}") for name in STREAM})
+        self.seen = look.seen
+        self.false_sites |= {f"site {name}": reason for name, reason in look.false(model.parts.head).items()}
         return None
-
-    def _additions(self, layer: int, seen: dict[str, Tensor | None]) -> None:
-        """Refuse the sites of additions that do not add up in this architecture."""
-        start, attention, middle, feedforward, end = (seen[name] for name in STREAM)
-        if start is None or end is None:
-            return
-        if middle is not None and attention is not None and not _near(start + attention, middle):
-            self.false_sites |= dict.fromkeys(
-                ("site attn.out", "site mid"), f"in + attn.out is not mid in block {layer}"
-            )
-        if middle is not None and feedforward is not None and not _near(middle + feedforward, end):
-            self.false_sites |= dict.fromkeys(
-                ("site mlp.out", "site mid"), f"mid + mlp.out is not out in block {layer}"
-            )
-        if (
-            middle is None
-            and attention is not None
-            and feedforward is not None
-            and not _near(start + attention + feedforward, end)
-        ):
-            reason = f"in + attn.out + mlp.out is not out in block {layer}"
-            self.false_sites |= dict.fromkeys(("site attn.out", "site mlp.out"), reason)
 
     @torch.no_grad()
     def attention(self) -> str | None:
-        names = [name for name in self.model.taps if name.endswith(".weights")]
-        with self.model.capture(*names) as seen:
-            logits = self.model(self.ids).logits
-        if (reason := self.differs(logits, slice(0, LENGTH), "attention that shows its weights differs")) is not None:
+        look = Look(self.model, self.ids, self.model.taps)
+        reason = self.differs(look.output.logits, slice(0, LENGTH), "attention that shows its weights differs")
+        if reason is not None:
             return reason
-        for name in names:
-            if not torch.allclose(seen[name].float().sum(-1), torch.ones(()), atol=2e-2) or seen[name].triu(1).any():
+        for what in look.false().values():
+            return what
+        for name, seen in look.seen.items():
+            if name.endswith(".weights") and seen.triu(1).any():
                 return f"{name} does not sum to 1 over earlier tokens"
         return None
 
@@ -207,16 +184,8 @@ class Examination:
         model, middle = self.model, self.model.depth // 2
         start, end = self.seen["blocks.0.in"], self.seen[f"blocks.{model.depth - 1}.out"]
         found = model.layers(middle, model.depth, model.layers(0, middle, start))
-        return None if _near(found, end) else "running the layers in two ranges differs from the whole"
-
-
-STREAM = ("in", "attn.out", "mid", "mlp.out", "out")
+        return None if near(found, end) else "running the layers in two ranges differs from the whole"
 
 
 def _same(left: Tensor, right: Tensor) -> bool:
     return left.dtype == right.dtype and torch.equal(left, right)
-
-
-def _near(left: Tensor, right: Tensor) -> bool:
-    limit = {torch.float64: 1e-6, torch.float32: 1e-4}.get(right.dtype, 5e-2)
-    return float((left.double() - right.double()).abs().max()) <= limit * max(float(right.double().abs().max()), 1e-6)

@@ -64,8 +64,8 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.config: Any = hf.config.get_text_config()
         self.parts = Parts.of(hf)
         head = self.parts.head
-        self.vocab_size = head.out_features if isinstance(head, Int8Linear) else head.get_parameter("weight").shape[0]
-        self.width = self.parts.embedding.get_parameter("weight").shape[1]
+        self.vocab_size = head.out_features if isinstance(head, Int8Linear) else _rows(head).shape[0]
+        self.width = _rows(self.parts.embedding).shape[1]
         self.depth = len(self.parts.blocks)
         accepted = inspect.signature(hf.forward).parameters
         self.takes_positions = "position_ids" in accepted
@@ -101,7 +101,7 @@ class HuggingFaceModel(Sited, LanguageModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.parts.embedding.get_parameter("weight").dtype
+        return _rows(self.parts.embedding).dtype
 
     def compile_steps(self) -> None:
         """Run short passes that go on from a state compiled from now on."""
@@ -122,7 +122,13 @@ class HuggingFaceModel(Sited, LanguageModel):
             hidden += (".attn.scores", ".attn.weights")
         if "sites" in self.refused:
             return {}
-        return {name: site for name, site in site_table(self).items() if not name.endswith(hidden)}
+        return {name: site for name, site in site_table(self).items() if not f".{name}".endswith(hidden)}
+
+    def absent(self, name: str) -> str:
+        if name.endswith((".attn.scores", ".attn.weights")) and "attention" in self.refused:
+            return self.refused["attention"]
+        words = (word for word in self.refused if word.startswith("site "))
+        return next((self.refused[w] for w in words if f".{name}".endswith("." + w.removeprefix("site "))), "")
 
     def watching(self, names: tuple[str, ...]) -> AbstractContextManager[None]:
         if any(name in self.taps for name in names):
@@ -470,3 +476,11 @@ def check_shapes(
             raise ValueError(f"segments must be ({batch}, {time}) like the input, got {tuple(segments.shape)}")
         if mask is not None and mask.ndim == 4:
             raise ValueError("a 4-D mask already says who sees whom; give either it or segments")
+
+
+def _rows(module: nn.Module) -> Tensor:
+    """The matrix of an embedding or a head, (vocab, width); made of its factors where it has such."""
+    weight = module.weight
+    if not isinstance(weight, Tensor):
+        raise NotOffered(f"{type(module).__name__} holds no matrix with a row for each token")
+    return weight

@@ -646,7 +646,10 @@ class Skeleton(Native):
     ) -> Tensor:
         self._needs_no_ids("a range of layers needs 'layers'")
         if "layers" not in self.offers:
-            raise NotOffered("a layer of this model reads all streams below it, so no range of layers runs by itself")
+            raise NotOffered(
+                "a layer of this model reads all streams below it, or one of another width, so no range of layers "
+                "runs by itself"
+            )
         if not 0 <= start <= stop <= self.depth:
             raise ValueError(f"layers {start} to {stop} do not all lie in this model of {self.depth}")
         ctx = self._context(None, hidden, mask, positions, None, None)
