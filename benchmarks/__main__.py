@@ -50,6 +50,7 @@ if __name__ == "__main__":
     parser.add_argument("--gguf", help="the 4-bit file of the model, for llama.cpp; fetched where not given")
     parser.add_argument("--model", help="a folder or name in place of smollm2-135m, where the benchmark allows it")
     parser.add_argument("--litgpt", help="the Python of an environment with litgpt, which wants packages of its own")
+    parser.add_argument("--inseq", help="the Python of an environment with inseq, which may want packages of its own")
     parser.add_argument("--count", type=int, help="prompts of each kind, where there are such")
     parser.add_argument("--repeats", type=int, help="runs of each contestant")
     parser.add_argument("--device", help="where the model runs, such as cuda; the processor by default")

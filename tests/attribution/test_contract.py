@@ -6,7 +6,7 @@ from functools import lru_cache
 import pytest
 import torch
 
-from tests.attribution.models import OFFERS, VOCAB, Deaf, Smooth
+from tests.attribution.models import OFFERS, VOCAB, ByHand, Deaf, Smooth
 from tests.families import FAMILIES, wrapped
 from trivium.attribution._render import from_json, to_json
 from trivium.core.capabilities import lacking
@@ -49,6 +49,8 @@ def skip_unless_suited(name, model):
 
 
 def explain(name, model, ids=IDS, target=TARGET, *, seed=0, explainer=None, **more):
+    if isinstance(model, ByHand) and "sites" in card_of(find("attribution", name)).needs:
+        pytest.skip("takes models apart, and those by hand are of one piece")
     explainer = explainer or suited(name, model)
     return explainer(model, ids, target, generator=torch.Generator().manual_seed(seed), **more)
 
@@ -200,6 +202,97 @@ def test_a_contrast_is_the_other_way_round_with_token_and_foil_exchanged(name):
     torch.testing.assert_close(one.scores, -other.scores, atol=1e-12, rtol=0)
 
 
+SPAN = Target((4, 9, 2))
+
+
+@every_method
+@pytest.mark.parametrize("model_name", ["gpt2", "gemma", "llama", "mamba", "native transnormer"])
+def test_an_answer_of_several_tokens_is_explained_whole(name, model_name):
+    model = family(model_name)
+    skip_unless_suited(name, model)
+    got = explain(name, model, target=SPAN)
+    assert got.scores.shape == IDS.shape
+    assert got.scores.isfinite().all()
+    assert got.scores.abs().max() > 0
+    with torch.no_grad():
+        logp = model(torch.cat([IDS, torch.tensor([4, 9])])[None]).logits[0].log_softmax(-1)
+    expected = logp[7, 4] + logp[8, 9] + logp[9, 2]
+    # some families have their logits in single precision, whatever the weights
+    assert got.value == pytest.approx(expected.item(), abs=1e-5)
+
+
+@every_method
+def test_every_token_of_an_answer_and_of_a_foil_counts(name):
+    """Where scores are about the target at all: attention sees only where the answer stands."""
+    if "attention" in card_of(find("attribution", name)).needs:
+        one, other = (explain(name, Smooth(), target=Target(answer)) for answer in ((4, 9), (5, 9)))
+        assert not torch.equal(one.scores, other.scores) or name == "last_attention"
+        return
+    found = [
+        explain(name, Smooth(), target=target).scores
+        for target in (
+            Target((4, 9)),
+            Target((4, 10)),
+            Target((5, 9)),
+            Target((4, 9), foil=(4, 3), objective="contrast"),
+            Target((4, 9), foil=(2, 3), objective="contrast"),
+            Target((4, 9), foil=3, objective="contrast"),
+        )
+    ]
+    assert all(not torch.equal(one, other) for at, one in enumerate(found) for other in found[:at])
+
+
+@every_method
+def test_a_foil_of_several_tokens_is_the_other_way_round(name):
+    one = explain(name, Smooth(), target=Target((4, 9), foil=(3, 1, 2), objective="contrast"))
+    other = explain(name, Smooth(), target=Target((3, 1, 2), foil=(4, 9), objective="contrast"))
+    assert one.value == pytest.approx(-other.value)
+    if (one.scores >= 0).all() and (other.scores >= 0).all():
+        pytest.skip("its scores say how much a token matters, not which way")
+    torch.testing.assert_close(one.scores, -other.scores, atol=1e-12, rtol=0)
+
+
+@every_method
+def test_a_budget_of_rows_is_kept(name):
+    made = suited(name, Smooth())
+    if not hasattr(made, "within"):
+        pytest.skip("has no number of samples or steps")
+    for rows in (20, 60):
+        with Meter() as meter:
+            explain(name, Smooth(), explainer=made.within(rows))
+        assert meter.spent.evaluations <= rows
+    assert made.within(10**9) == made
+
+
+@every_method
+def test_what_it_cost_stands_beside_the_scores(name):
+    with Meter() as meter:
+        got = explain(name, Smooth())
+    assert got.spent["forwards"] + got.spent["backwards"] == meter.spent.evaluations
+    assert (got.spent["backwards"] > 0) == (name in ON_GRADIENTS)
+
+
+@every_method
+@pytest.mark.parametrize("how", ["softmax", "abs_sum", "max"])
+def test_a_scale_is_that_of_the_plain_scores(name, how):
+    made = suited(name, Smooth())
+    if "normalize" not in {field.name for field in fields(made)}:
+        pytest.skip("its scores are shares already, or an effect with a unit")
+    frozen = torch.tensor([True, False, False, False, True, False, False, False])
+    plain = explain(name, Smooth(), explainer=made, frozen=frozen).scores
+    got = explain(name, Smooth(), explainer=replace(made, normalize=how), frozen=frozen).scores
+    expected = torch.zeros_like(plain)
+    rest = plain[~frozen]
+    expected[~frozen] = {
+        "softmax": rest.softmax(0),
+        "abs_sum": rest / rest.abs().sum(),
+        "max": rest / rest.abs().max(),
+    }[how]
+    torch.testing.assert_close(got, expected)
+    with pytest.raises(ValueError, match="normalize must be None, 'abs_sum', 'max' or 'softmax', got 'sum'"):
+        replace(made, normalize="sum")
+
+
 @every_method
 def test_frozen_positions_score_zero_and_others_do_not(name):
     frozen = torch.tensor([True, True, False, False, True, False, False, False])
@@ -270,3 +363,6 @@ def test_json_round_trip_is_exact(name):
     assert back.scores.dtype == got.scores.dtype
     assert torch.equal(back.ids, got.ids)
     assert (back.target, back.method, back.facts) == (got.target, got.method, got.facts)
+    assert (back.settings, back.spent, back.frozen) == (got.settings, got.spent, got.frozen)
+    assert {key: axes.names for key, axes in back.arrays.items()} == {k: axes.names for k, axes in got.arrays.items()}
+    assert all(torch.equal(axes.values, got.arrays[key].values) for key, axes in back.arrays.items())

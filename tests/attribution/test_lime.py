@@ -90,3 +90,44 @@ def test_a_token_as_replacement_needs_no_embeddings():
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         Lime(**settings)
+
+
+def test_captum_agrees():
+    """Its own sampling, kernel and ridge, against our regression on the very masks and values that it drew."""
+    captum = pytest.importorskip("captum.attr")
+    linear = pytest.importorskip("captum._utils.models.linear_model")
+    model = Smooth().eval()
+    embeds, neutral = model.embed(IDS[None]).detach(), model.table.detach().mean(0)
+    draw, drawn = torch.Generator().manual_seed(0), []
+
+    def forward(x):
+        return LOGIT(model(embeds=x).logits[:, -1])
+
+    def perturbed(_, **more):
+        return (torch.rand(1, 6, generator=draw) < 0.5).double()
+
+    def embedded(kept, original, **more):
+        drawn.append(kept[0])
+        return torch.where(kept[..., None] > 0, original, neutral)
+
+    def near(original, perturbed_input, kept, **more):
+        cosine = kept.mean().sqrt()
+        return torch.exp(-((1 - cosine) ** 2) / (2 * 0.25**2))
+
+    lime = captum.LimeBase(
+        forward,
+        linear.SkLearnRidge(alpha=1.0),
+        similarity_func=near,
+        perturb_func=perturbed,
+        perturb_interpretable_space=True,
+        from_interp_rep_transform=embedded,
+        to_interp_rep_transform=None,
+    )
+    with torch.random.fork_rng():  # its loader of samples seeds itself
+        theirs = lime.attribute(embeds, n_samples=200)
+    masks = torch.stack(drawn)
+    with torch.no_grad():
+        values = forward(torch.where(masks[..., None] > 0, embeds, neutral))
+    found, _ = ridge(masks, values, width=0.25, penalty=1.0)
+    # captum keeps masks and weights in single precision
+    torch.testing.assert_close(found, theirs[0].to(found), atol=1e-5, rtol=1e-4)

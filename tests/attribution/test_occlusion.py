@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.attribution.models import VOCAB, Additive, Either, Smooth
+from tests.families import wrapped
 from trivium.attribution.occlusion import Occlusion
 from trivium.core.errors import NotOffered
 from trivium.core.meter import Meter
@@ -53,7 +54,7 @@ def test_agrees_with_captum():
     )
 
 
-@pytest.mark.parametrize(("batch_size", "passes"), [(1, 8), (3, 3), (8, 1), (32, 1)])
+@pytest.mark.parametrize(("batch_size", "passes"), [(1, 8), (3, 4), (8, 2), (32, 2)])
 def test_batches_change_the_passes_and_not_the_scores(batch_size, passes):
     model = Smooth()
     with Meter() as meter:
@@ -62,6 +63,22 @@ def test_batches_change_the_passes_and_not_the_scores(batch_size, passes):
     assert meter.spent.backwards == 0
     assert meter.spent.positions == 8 * len(IDS)  # the prompt as it is, and seven with one token hidden
     torch.testing.assert_close(got.scores, explain(Occlusion(), model).scores, atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("replacement", ["mean", 8])
+@pytest.mark.parametrize("target", [TARGET, Target((6, 7), foil=(7, 8), objective="contrast")])
+@pytest.mark.parametrize("family", ["llama", "gemma"])
+def test_what_stands_before_is_not_passed_again_and_changes_nothing(replacement, target, family, monkeypatch):
+    model, ids = wrapped(family), torch.arange(3, 27)
+    with Meter() as sharing:
+        got = explain(Occlusion(replacement), model, ids, target)
+    monkeypatch.setattr(model, "offers", model.offers - {"truncate"})
+    with Meter() as whole:
+        expected = explain(Occlusion(replacement), model, ids, target)
+    # norms in single precision, and another order of sums in attention
+    torch.testing.assert_close(got.scores, expected.scores, atol=1e-5, rtol=1e-5)
+    assert sharing.spent.evaluations == whole.spent.evaluations
+    assert sharing.spent.positions < 0.7 * whole.spent.positions
 
 
 def test_a_token_for_replacement_asks_for_no_embeddings():

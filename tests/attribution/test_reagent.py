@@ -103,8 +103,9 @@ def test_probes_are_independent():
         return [torch.Generator().manual_seed(seed) for seed in range(5)]
 
     with torch.no_grad():
-        together, stopped, _ = explainer._searched(asked, draws())
-        alone = [explainer._searched(asked, [draw]) for draw in draws()]
+        before, _ = explainer._read(asked, IDS[None])
+        together, stopped, _ = explainer._searched(asked, draws(), before)
+        alone = [explainer._searched(asked, [draw], before) for draw in draws()]
     torch.testing.assert_close(together, torch.cat([z for z, _, _ in alone]))
     assert stopped.tolist() == [bool(one) for _, one, _ in alone]
     assert len({steps for _, _, steps in alone}) > 1

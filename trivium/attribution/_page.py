@@ -8,15 +8,18 @@ script are pinned by their hashes, so that nothing a model wrote can run.
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import torch
+from torch import Tensor
 
-from trivium.attribution._render import explained, facts, numerals, plain, quoted, relative
-from trivium.attribution._tokens import direction, shown
+from trivium.attribution._render import answered, explained, facts, numerals, plain, quoted, relative, where
+from trivium.attribution._tokens import direction, labelled
 from trivium.core.nouns import Attribution
 from trivium.core.protocols import Tokenizer
+from trivium.models.faithfulness import NAMES
+from trivium.nn.faithfulness import Faithfulness
 
 _HUES = ("light-dark(#c2410c,#fb923c)", "light-dark(#1d4ed8,#60a5fa)")
 """Raises, lowers."""
@@ -73,6 +76,9 @@ background:linear-gradient(to right,var(--ta-down),var(--ta-paper),var(--ta-up))
 .ta th{font-weight:600}
 .ta tbody th{font-weight:400;text-align:start;overflow-wrap:anywhere;min-width:3.5rem;max-width:22rem}
 .ta thead th:nth-child(2){text-align:start}.ta thead th::first-letter{text-transform:uppercase}
+.ta .ta-judged th:first-child{text-align:start}.ta .ta-judged th:nth-child(2){text-align:end}
+.ta .ta-judged td{white-space:nowrap}.ta .ta-judged tbody tr:nth-child(odd)>*{border-bottom:0}
+.ta thead th::first-letter{text-transform:uppercase}
 .ta tr.ta-same>*{box-shadow:inset 0 -2px var(--ta-ink)}
 @media (max-width:36rem){.ta-row{padding:.6rem .6rem .7rem}.ta th,.ta td{padding:.18rem .4rem}}
 """
@@ -91,7 +97,7 @@ h1{font-size:1.5rem;line-height:1.2;margin:0 0 .8rem;overflow-wrap:anywhere}
 _SCRIPT = """
 const said = document.querySelector(".said");
 const rows = [...document.querySelectorAll(".ta-text")].map(row => [...row.querySelectorAll(".ta-token")]);
-const lines = [...document.querySelectorAll(".ta tbody tr")];
+const lines = [...document.querySelectorAll(".ta .ta-scores tbody tr")];
 const mark = (place, on) => {
   for (const row of rows) row[place]?.classList.toggle("ta-same", on);
   lines[place]?.classList.toggle("ta-same", on);
@@ -116,11 +122,19 @@ rows.forEach((row, r) => row.forEach((token, i) => {
 """
 
 
-def to_html(attributions: Attribution | Sequence[Attribution], tokenizer: Tokenizer, title: str = "Attribution") -> str:
-    """One page that needs nothing else: attributions of one prompt, a row each. Arrow keys walk the tokens."""
-    made = _one_prompt(attributions)
-    tokens = shown(tokenizer, made[0].ids.tolist())
-    targets = list(dict.fromkeys(explained(one.target, tokenizer) for one in made))
+def to_html(
+    attributions: Attribution | Sequence[Attribution],
+    tokenizer: Tokenizer | None = None,
+    title: str = "Attribution",
+    judged: Sequence[Mapping[str, Faithfulness]] = (),
+) -> str:
+    """One page that needs nothing else: attributions of one prompt, a row each. Arrow keys walk the tokens.
+
+    ``judged``: the faithfulness of each, by the names of ``models.faithfulness``.
+    """
+    made = _one_prompt(attributions, tokenizer)
+    tokens = made[0].labels()
+    targets = list(dict.fromkeys(explained(one) for one in made))
     name = escape(plain(title) if title.strip() else "Attribution")
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -134,47 +148,64 @@ def to_html(attributions: Attribution | Sequence[Attribution], tokenizer: Tokeni
         f"<style>{_PAGE_STYLE}</style>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f'<main class="ta">\n<h1>{name}</h1>\n'
         f"<p>What raised and what lowered the {escape(', and the '.join(targets))}</p>\n"
-        f"{''.join(_row(one, tokens, tokenizer) for one in made)}\n"
+        f"{''.join(_row(one, tokens) for one in made)}\n"
         '<p class="ta-key"><span>lowers</span><span class="ta-scale" role="img" aria-label="a scale from blue, lowers, '
         'over nothing to orange, raises"></span><span>raises the prediction; every row is scaled to its own largest '
-        f"score</span></p>\n{_table(made, tokens)}\n"
+        f"score</span></p>\n{_judged(made, judged)}{_table(made, tokens)}{''.join(_arrays(one) for one in made)}\n"
         '<p class="ta-dim">Move over a token, or reach the text with Tab and walk it with the arrow keys.</p>\n'
         f'</main>\n<div class="said" aria-live="polite"></div>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n'
     )
 
 
-def fragment(attributions: Attribution | Sequence[Attribution], tokenizer: Tokenizer) -> str:
+def fragment(attributions: Attribution | Sequence[Attribution], tokenizer: Tokenizer | None = None) -> str:
     """The rows alone, for a page of somebody else's: no script, no style sheet, no classes and no requests.
 
     Everything is said in inline styles with colours that follow the page's light or dark scheme, so a page that takes
     over only tags and a few style properties shows the same picture. Numbers are told on hover, the strongest beside.
     """
-    made = _one_prompt(attributions)
-    tokens = shown(tokenizer, made[0].ids.tolist())
-    return "".join(_inline_row(one, tokens, tokenizer) for one in made)
+    made = _one_prompt(attributions, tokenizer)
+    return "".join(_inline_row(one, made[0].labels()) for one in made)
 
 
-def _one_prompt(attributions: Attribution | Sequence[Attribution]) -> list[Attribution]:
-    made = [attributions] if isinstance(attributions, Attribution) else list(attributions)
+def inline_table(attribution: Attribution) -> str:
+    """The scores as a table that opens, said in tags alone, for beside a ``fragment``."""
+    rows = zip(attribution.labels(), numerals(attribution), strict=True)
+    body = "".join(
+        f'<tr><td>{escape(where(attribution, place))}</td><th scope="row" style="text-align:start"><bdi>{escape(token)}'
+        f"</bdi></th><td>{number}</td></tr>"
+        for place, (token, number) in enumerate(rows)
+    )
+    heads = "".join(f'<th scope="col">{word}</th>' for word in ("position", "token", "score"))
+    return (
+        f"<details><summary>Every score as a number</summary><table><thead><tr>{heads}</tr></thead>"
+        f"<tbody>{body}</tbody></table></details>"
+    )
+
+
+def _one_prompt(attributions: Attribution | Sequence[Attribution], tokenizer: Tokenizer | None) -> list[Attribution]:
+    given = [attributions] if isinstance(attributions, Attribution) else attributions
+    made = [labelled(one, tokenizer) for one in given]
     if not made:
         raise ValueError("there is no attribution to show; give at least one")
     if any(not torch.equal(other.ids.cpu(), made[0].ids.cpu()) for other in made[1:]):
         raise ValueError("attributions side by side must explain the same prompt; their ids differ")
+    if any(other.units != made[0].units for other in made[1:]):
+        raise ValueError("attributions side by side must be merged alike")
     return made
 
 
-def _row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> str:
+def _row(attribution: Attribution, tokens: list[str]) -> str:
     shares = relative(attribution)
     top = max(1, _step(max(*shares, 0.0)))
     deep = _step(-min(*shares, 0.0))
     cells = []
     for place, (token, share, number) in enumerate(zip(tokens, shares, numerals(attribution), strict=True)):
-        tip = f"{quoted(token)} {number}, position {place}"
+        tip = f"{quoted(token)} {number}, {where(attribution, place)}"
         cells.append(
             f'<span class="ta-token{_classes(share)}" data-tip="{escape(tip)}"><i class="ta-bar"></i>'
             f'<bdi class="ta-word">{_marked(token)}</bdi></span>' + ('<i class="ta-break"></i>' if "↵" in token else "")
         )
-    target = shown(tokenizer, [attribution.target.token])[0]
+    target = "".join(answered(attribution)[0])
     told = "".join(
         f"<span{' class=ta-warn' if name == 'not converged' else ''}>{escape(name)} {escape(value)}</span>"
         for name, value in facts(attribution)
@@ -188,7 +219,7 @@ def _row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> s
     )
 
 
-def _inline_row(attribution: Attribution, tokens: list[str], tokenizer: Tokenizer) -> str:
+def _inline_row(attribution: Attribution, tokens: list[str]) -> str:
     shares, numbers = relative(attribution), numerals(attribution)
     top, deep = _step(max(*shares, 0.0)) * 2, _step(-min(*shares, 0.0)) * 2  # pixels above and below the line
     cells = []
@@ -202,7 +233,7 @@ def _inline_row(attribution: Attribution, tokens: list[str], tokenizer: Tokenize
         )
         tint = f"background:color-mix(in oklab,{hue} {height}%,transparent);" if height else ""
         cells.append(
-            f'<span title="{escape(f"{quoted(token)} {number}, position {place}")}" '
+            f'<span title="{escape(f"{quoted(token)} {number}, {where(attribution, place)}")}" '
             f'style="display:inline-block;overflow-wrap:anywhere">{bars}'
             f'<bdi style="display:block;{tint}padding:0 .18em;border-radius:.2em">{_marked(token)}</bdi></span>'
             + ("<br>" if "↵" in token else "")
@@ -212,7 +243,7 @@ def _inline_row(attribution: Attribution, tokens: list[str], tokenizer: Tokenize
     return (
         f'<div role="group" aria-label="{escape(plain(attribution.method))}" style="margin:0 0 .8em">'
         f'<p style="margin:0"><b>{escape(plain(attribution.method))}</b> '
-        f"<small>{escape(explained(attribution.target, tokenizer))}; {escape(told)}</small></p>"
+        f"<small>{escape(explained(attribution))}; {escape(told)}</small></p>"
         f'<p dir="{direction("".join(tokens))}" style="margin:.3em 0;line-height:1.4">{"".join(cells)}</p>'
         f'<p style="margin:0"><small>strongest: {escape(best)}</small></p></div>'
     )
@@ -222,7 +253,7 @@ def _table(made: list[Attribution], tokens: list[str]) -> str:
     heads = "".join(f'<th scope="col">{escape(plain(one.method))}</th>' for one in made)
     columns = [(relative(one), numerals(one)) for one in made]
     body = "".join(
-        f'<tr><td>{place}</td><th scope="row"><bdi>{_marked(token)}</bdi></th>'
+        f'<tr><td>{where(made[0], place).split(" ", 1)[1]}</td><th scope="row"><bdi>{_marked(token)}</bdi></th>'
         + "".join(f'<td class="{_classes(shares[place]).strip()}">{numbers[place]}</td>' for shares, numbers in columns)
         + "</tr>"
         for place, token in enumerate(tokens)
@@ -230,7 +261,7 @@ def _table(made: list[Attribution], tokens: list[str]) -> str:
     return (
         '<details class="ta-more" open><summary>Every score as a number</summary>'
         '<p class="ta-dim">Space is shown as ·, a line break as ↵, bytes that are part of a character as ⟨hex⟩.</p>'
-        '<div class="ta-scroll" role="region" aria-label="scores of every token" tabindex="0"><table>'
+        '<div class="ta-scroll" role="region" aria-label="scores of every token" tabindex="0"><table class="ta-scores">'
         f'<thead><tr><th scope="col">position</th><th scope="col">token</th>{heads}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></details>"
     )
@@ -243,6 +274,64 @@ def _classes(share: float) -> str:
 
 def _step(share: float) -> int:
     return round(share * STEPS)
+
+
+def _judged(made: Sequence[Attribution], judged: Sequence[Mapping[str, Faithfulness]]) -> str:
+    """Measures of each, beside the same of random scores."""
+    if not judged:
+        return ""
+    heads = "".join(f'<th scope="col">{escape(NAMES.get(name, name))}</th>' for name in judged[0])
+    body = ""
+    for one, found in zip(made, judged, strict=True):
+        cells = "".join(f"<td>{each.value:.3f} ± {each.error:.3f}</td>" for each in found.values())
+        control = "".join(f"<td>{each.control:.3f} ± {each.control_error:.3f}</td>" for each in found.values())
+        body += f'<tr><th scope="row">{escape(plain(one.method))}</th>{cells}</tr>'
+        body += f'<tr class="ta-dim"><th scope="row">in random order</th>{control}</tr>'
+    return (
+        '<details class="ta-more" open><summary>Faithfulness: what becomes of the prediction without what is named'
+        '</summary><p class="ta-dim">More is better, and what beats its random order says where the scores lie well. '
+        "± is a standard error over draws.</p>"
+        '<div class="ta-scroll" role="region" aria-label="faithfulness" tabindex="0"><table class="ta-judged"><thead>'
+        f'<tr><th scope="col">explainer</th>{heads}</tr></thead><tbody>{body}</tbody></table></div></details>'
+    )
+
+
+_AXIS = {"answer": "token of the answer", "layer": "layer", "head": "head"}
+
+
+def _arrays(attribution: Attribution) -> str:
+    """What the method knows beside the scores, as tables that open: a row per token, a column per layer, head or token
+    of the answer. Of three axes the second is averaged over. One scale for a table."""
+    tokens = attribution.spelling.tokens if attribution.spelling else ()
+    made = []
+    for axes in attribution.arrays.values():
+        if axes.names[-1] != "token" or axes.values.ndim not in (2, 3) or axes.values.shape[-1] != len(tokens):
+            continue
+        over = "" if axes.values.ndim == 2 else f", on the average over {axes.names[1]}s"
+        values = axes.values if axes.values.ndim == 2 else axes.values.mean(1)  # (columns, tokens)
+        named = [f"“{word}”" for word in answered(attribution)[0]] if axes.names[0] == "answer" else None
+        heads = named or [str(number) for number in range(len(values))]
+        what = _AXIS.get(axes.names[0], axes.names[0])
+        made.append(_matrix(f"{plain(attribution.method)} per {what}{over}", heads, tokens, values))
+    return "".join(made)
+
+
+def _matrix(title: str, heads: Sequence[str], tokens: Sequence[str], values: Tensor) -> str:
+    """(columns, tokens) numbers as a table with tinted cells."""
+    most = float(values.abs().max()) or 1.0
+    columns = "".join(f'<th scope="col"><bdi>{escape(head)}</bdi></th>' for head in heads)
+    body = "".join(
+        f'<tr><td>{place}</td><th scope="row"><bdi>{_marked(token)}</bdi></th>'
+        + "".join(f'<td class="{_classes(v / most).strip()}">{f"{v:+.3f}".replace("-", "−")}</td>' for v in row)
+        + "</tr>"
+        for place, (token, row) in enumerate(zip(tokens, values.T.tolist(), strict=True))
+    )
+    return (
+        f'<details class="ta-more"><summary>{escape(title)}</summary>'
+        f'<div class="ta-scroll" role="region" aria-label="{escape(title)}" tabindex="0"><table class="ta-matrix">'
+        f'<thead><tr><th scope="col">position</th><th scope="col">token</th>{columns}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></details>"
+    )
 
 
 def _marked(token: str) -> str:

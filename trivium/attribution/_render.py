@@ -6,7 +6,7 @@ prediction. Colour repeats the marks.
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from rich.cells import cell_len, chop_cells
 from rich.text import Text
+from torch import Tensor
 
-from trivium.attribution._tokens import shown, visible
-from trivium.core.nouns import Attribution, Target
+from trivium.attribution._tokens import labelled, visible
+from trivium.core.nouns import Attribution, Axes, Spelling, Target
 from trivium.core.protocols import Tokenizer
 
 RAISES = "▁▂▃▄▅▆▇█"
@@ -27,18 +28,20 @@ FAINT = 0.05
 _ORANGE, _BLUE, _PAPER = (234, 110, 30), (70, 130, 235), (255, 251, 245)
 
 
-def to_text(attribution: Attribution, tokenizer: Tokenizer, width: int = 80) -> str:
-    """The attribution as plain lines of at most ``width`` columns."""
+def to_text(attribution: Attribution, tokenizer: Tokenizer | None = None, width: int = 80) -> str:
+    """The attribution as plain lines of at most ``width`` columns. The tokenizer, here and below, is of need where the
+    attribution has no spelling."""
     return to_terminal(attribution, tokenizer, width).plain
 
 
-def to_terminal(attribution: Attribution, tokenizer: Tokenizer, width: int = 80) -> Text:
+def to_terminal(attribution: Attribution, tokenizer: Tokenizer | None = None, width: int = 80) -> Text:
     """The same lines with colour, for ``rich``."""
     if width < 20:
         raise ValueError(f"width must be at least 20 columns, got {width}")
-    tokens, shares = shown(tokenizer, attribution.ids.tolist()), relative(attribution)
+    attribution = labelled(attribution, tokenizer)
+    tokens, shares = attribution.labels(), relative(attribution)
     numbers = numerals(attribution)
-    head = f"{plain(attribution.method)}: {explained(attribution.target, tokenizer)}"
+    head = f"{plain(attribution.method)}: {explained(attribution)}"
     told = ", ".join(f"{name} {said}".strip() for name, said in facts(attribution))
     lines = [
         *(Text(line, style="bold") for line in wrap(head, width)),
@@ -51,19 +54,37 @@ def to_terminal(attribution: Attribution, tokenizer: Tokenizer, width: int = 80)
     lines.append(Text(f"{RAISES} raises   {LOWERS} lowers", style="dim"))
     for place in attribution.top(5):
         score = f"{numbers[place]:>12}  "
-        lines.append(Text.assemble(score, (tokens[place], _colour(shares[place])), (f"  position {place}", "dim")))
+        lines.append(
+            Text.assemble(score, (tokens[place], _colour(shares[place])), (f"  {where(attribution, place)}", "dim"))
+        )
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return Text("\n").join(lines)
 
 
-def explained(target: Target, tokenizer: Tokenizer) -> str:
-    """What the scores explain, in words."""
-    token = quoted(shown(tokenizer, [target.token])[0])
-    if target.foil is not None:
-        return f"logit of {token} minus logit of {quoted(shown(tokenizer, [target.foil])[0])}"
+def explained(attribution: Attribution) -> str:
+    """What the scores explain, in words; needs the spelling."""
+    target = attribution.target
+    answer, foil = (quoted("".join(tokens)) for tokens in answered(attribution))
+    if target.foils:
+        word = "logit" if target.alone else "log-probability"
+        return f"{word} of {answer} minus {word} of {foil}"
     words = {"logprob": "log-probability", "logit": "logit", "prob": "probability"}
-    return f"{words[target.objective]} of {token}"
+    return f"{words[target.objective]} of {answer}"
+
+
+def answered(attribution: Attribution) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tokens of answer and foil, as they are shown; needs the spelling."""
+    spelling = attribution.spelling
+    if spelling is None:
+        raise ValueError("how the tokens read is not known: use trivium.explain, or Explanation.of")
+    return spelling.answer, spelling.foil
+
+
+def where(attribution: Attribution, place: int) -> str:
+    """Which position a score is of, or which positions."""
+    start, stop = attribution.units[place] if attribution.units else (place, place + 1)
+    return f"position {start}" if stop == start + 1 else f"positions {start} to {stop - 1}"
 
 
 def quoted(text: str) -> str:
@@ -102,33 +123,70 @@ def facts(attribution: Attribution) -> Iterator[tuple[str, str]]:
 
 def to_json(attribution: Attribution, tokenizer: Tokenizer | None = None) -> str:
     """The attribution as JSON, read back bit for bit by ``from_json``; with its tokens where a tokenizer is given."""
-    scores = attribution.scores.detach().cpu()
+    if tokenizer is not None:
+        attribution = labelled(attribution, tokenizer)
+    scores, spelling = attribution.scores.detach().cpu(), attribution.spelling
     record: dict[str, Any] = {
         "method": attribution.method,
+        "settings": dict(attribution.settings),
         "target": asdict(attribution.target),
         "ids": attribution.ids.tolist(),
         "scores": scores.double().tolist(),
-        "dtype": str(scores.dtype).removeprefix("torch."),
-        "facts": {name: value if math.isfinite(value) else str(value) for name, value in attribution.facts.items()},
+        "dtype": _dtype(scores),
+        "facts": _numbers(attribution.facts),
+        "spent": _numbers(attribution.spent),
+        "seed": attribution.seed,
+        "frozen": list(attribution.frozen),
+        "units": [list(unit) for unit in attribution.units],
+        "arrays": {
+            name: {"axes": list(axes.names), "dtype": _dtype(axes.values), "values": axes.values.double().tolist()}
+            for name, axes in attribution.arrays.items()
+        },
+        **({} if spelling is None else asdict(spelling)),
     }
-    if tokenizer is not None:
-        record["tokens"] = shown(tokenizer, attribution.ids.tolist())
     return json.dumps(record, allow_nan=False)
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float | str]:
+    return {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+
+
+def _dtype(values: Tensor) -> str:
+    return str(values.dtype).removeprefix("torch.")
+
+
+def _tensor(values: list[Any], dtype: str) -> Tensor:
+    found = getattr(torch, dtype)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype {dtype!r} is no floating-point type")
+    return torch.tensor(values, dtype=torch.float64).to(found)
 
 
 def from_json(text: str) -> Attribution:
     """What ``to_json`` wrote. Raises ValueError that says what is wrong with any other text."""
     try:
         record = json.loads(text)
-        dtype = getattr(torch, record["dtype"])
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise ValueError(f"dtype {record['dtype']!r} is no floating-point type")
+        spelling = None
+        if "tokens" in record:
+            offsets = tuple((int(start), int(stop)) for start, stop in record["offsets"])
+            tokens, answer, foil = (tuple(record[name]) for name in ("tokens", "answer", "foil"))
+            spelling = Spelling(record["text"], offsets, tokens, answer, foil)
         return Attribution(
-            torch.tensor(record["scores"], dtype=torch.float64).to(dtype),
+            _tensor(record["scores"], record["dtype"]),
             torch.tensor(record["ids"], dtype=torch.int64),
             Target(**record["target"]),
             record["method"],
             {name: float(value) for name, value in record["facts"].items()},
+            settings=record["settings"],
+            arrays={
+                name: Axes(tuple(axes["axes"]), _tensor(axes["values"], axes["dtype"]))
+                for name, axes in record["arrays"].items()
+            },
+            spent={name: float(value) for name, value in record["spent"].items()},
+            frozen=tuple(record["frozen"]),
+            seed=record["seed"],
+            spelling=spelling,
+            units=tuple((start, stop) for start, stop in record["units"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"this is no attribution as to_json writes it: {type(error).__name__} {error}") from error

@@ -2,7 +2,9 @@
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
+from trivium.core.nouns import Attribution, Spelling, Target
 from trivium.core.protocols import Tokenizer
 
 LONGEST = 64
@@ -16,6 +18,31 @@ _JOINERS = {"\u200c", "\u200d"}
 def shown(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """One visible string per token, never empty; see ``visible`` and, for part of a character, its bytes: '⟨E2 80⟩'."""
     return [_token(tokenizer, id) for id in ids]
+
+
+def spelling(tokenizer: Tokenizer, ids: Sequence[int], target: Target) -> Spelling:
+    """How tokens read, together and each."""
+    pieces = [_bytes(tokenizer, id) for id in ids]
+    text = b"".join(pieces).decode("utf-8", "surrogateescape")
+    widths = [len(character.encode("utf-8", "surrogateescape")) for character in text]
+    of_byte = [place for place, width in enumerate(widths) for _ in range(width)]
+    offsets, begin = [], 0
+    for piece in pieces:
+        end = begin + len(piece)
+        nowhere = len(text) if begin == len(of_byte) else of_byte[begin]  # where a special token stands
+        offsets.append((of_byte[begin], of_byte[end - 1] + 1) if piece else (nowhere, nowhere))
+        begin = end
+    answer, foil = (tuple(shown(tokenizer, tokens)) for tokens in (target.tokens, target.foils))
+    return Spelling(text, tuple(offsets), tuple(shown(tokenizer, ids)), answer, foil)
+
+
+def labelled(attribution: Attribution, tokenizer: Tokenizer | None) -> Attribution:
+    """The attribution with its spelling, its own or by the tokenizer. Raises ValueError where there is neither."""
+    if attribution.spelling is not None:
+        return attribution
+    if tokenizer is None:
+        raise ValueError("how the tokens read is not known: give the tokenizer")
+    return replace(attribution, spelling=spelling(tokenizer, attribution.ids.tolist(), attribution.target))
 
 
 def visible(text: str) -> str:
@@ -67,7 +94,19 @@ def direction(text: str) -> str:
 def _token(tokenizer: Tokenizer, id: int) -> str:
     try:
         raw = tokenizer.bytes_of(id)
-    except (LookupError, ValueError, OverflowError):  # the model's vocabulary may be padded beyond the tokenizer's
+    except _UNKNOWN:
         return f"⟨id {id}⟩"
-    text = raw.decode("utf-8", "surrogateescape") if raw else tokenizer.decode([id])
+    spell = getattr(tokenizer, "spelt", tokenizer.decode)  # special tokens, too
+    text = raw.decode("utf-8", "surrogateescape") if raw else spell([id])
     return clipped(visible(text)) or f"⟨special {id}⟩"
+
+
+def _bytes(tokenizer: Tokenizer, id: int) -> bytes:
+    try:
+        return tokenizer.bytes_of(id)
+    except _UNKNOWN:
+        return b""
+
+
+_UNKNOWN = (LookupError, ValueError, OverflowError)
+"""What tokenizers raise for an id they lack: the model's vocabulary may be padded beyond the tokenizer's."""

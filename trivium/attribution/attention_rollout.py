@@ -11,7 +11,8 @@ Cost
 Caveats
     Not about the target. Heads are averaged and values, feed-forwards and norms left out; that a layer's output counts
     as much as what passes it by (a half each) is the paper's assumption. Through many layers the mass gathers on the
-    first positions; freeze the first (``frozen``) to see the rest.
+    first positions; freeze the first (``frozen``) to see the rest. Of an answer of several tokens the places that
+    predict them count alike.
 """
 
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ import torch
 from torch import Tensor
 
 from trivium.attribution._attention import paid
-from trivium.attribution._prediction import Prediction
+from trivium.attribution._prediction import Prediction, check_normalize
+from trivium.core.attributions import Scaling
 from trivium.core.method import method
-from trivium.core.nouns import Attribution, Target
+from trivium.core.nouns import Attribution, Axes, Target
 from trivium.core.protocols import LanguageModel
 
 
@@ -33,8 +35,11 @@ class AttentionRollout:
 
     residual: float = 0.5
     """Share of a layer's output that is taken to be what passed it by; 1 says that tokens never mix."""
+    normalize: Scaling | None = None
+    """Scale of the scores: magnitudes that sum or reach to 1, a softmax, or as they come."""
 
     def __post_init__(self) -> None:
+        check_normalize(self.normalize)
         if not 0.0 <= self.residual <= 1.0:
             raise ValueError(f"residual is a share, so 0 to 1; got {self.residual}")
 
@@ -49,8 +54,16 @@ class AttentionRollout:
     ) -> Attribution:
         prediction = Prediction(self, model, ids, target, frozen)
         weights, value = paid(prediction)
-        row = torch.zeros_like(weights[0, 0, -1])
-        row[-1] = 1.0  # the last position, from the top down
-        for layer in weights.flip(0):
-            row = (1 - self.residual) * (row @ layer.mean(0)) + self.residual * row
-        return prediction.attribution(row.where(prediction.free, 0), value=value)
+        time, places = len(ids), weights[0].shape[-1]
+        rows = torch.eye(places, dtype=weights[0].dtype, device=weights[0].device)[time - 1 :]
+        reached = []
+        for layer in reversed(weights):  # from the places that predict the answer, from the top down
+            rows = (1 - self.residual) * (rows @ layer.mean(0)) + self.residual * rows
+            reached.append(rows[:, :time].mean(0))
+        scores = reached[-1].where(prediction.free, 0)
+        arrays = {"layers": Axes(("layer", "token"), torch.stack(reached[::-1]))}
+        return prediction.attribution(scores, arrays, value=value)
+
+
+PAPER = AttentionRollout(normalize="softmax")
+"""As the authors of ReAGent run it."""

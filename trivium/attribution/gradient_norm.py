@@ -20,7 +20,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trivium.attribution._prediction import Prediction
+from trivium.attribution._prediction import Prediction, check_normalize
+from trivium.core.attributions import Scaling
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
@@ -33,8 +34,11 @@ class GradientNorm:
     """The length of the gradient at each embedding."""
 
     norm: Literal["l2", "l1"] = "l2"
+    normalize: Scaling | None = None
+    """Scale of the scores: magnitudes that sum or reach to 1, a softmax, or as they come."""
 
     def __post_init__(self) -> None:
+        check_normalize(self.normalize)
         if self.norm not in ("l2", "l1"):
             raise ValueError(f"norm must be 'l2' or 'l1', got {self.norm!r}")
 
@@ -52,3 +56,7 @@ class GradientNorm:
             value, gradient = prediction.gradients(prediction.embeds()[None])
         scores = gradient[0].norm(p=2 if self.norm == "l2" else 1, dim=-1)
         return prediction.attribution(scores.where(prediction.free, 0), value=value.item())
+
+
+PAPER = GradientNorm(normalize="softmax")
+"""As the authors of ReAGent run it."""

