@@ -24,16 +24,20 @@ Caveats
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from trivium.core import meter
 from trivium.core.method import method
+from trivium.core.nouns import Measure
 from trivium.nn.least_squares import least_squares, left_out_errors, rank
+from trivium.probing._readout import Fitted, checked, summed
 
 
 @dataclass(frozen=True, eq=False)
-class LinearHead:
+class LinearHead(Fitted):
     """A head that was fitted: ``weight`` (width, outputs), ``bias`` (outputs,), the ridge that was used, and how many
     directions the activations had."""
 
@@ -42,7 +46,11 @@ class LinearHead:
     ridge: float
     rank: int
 
-    def predict(self, activations: Tensor) -> Tensor:
+    @property
+    def measure(self) -> Measure:
+        return Measure("risk", "Squared error", False)
+
+    def predict(self, activations: Tensor, groups: Tensor | None = None) -> Tensor:
         """(examples, width) -> (examples, outputs) in float64"""
         if activations.ndim != 2 or activations.shape[1] != len(self.weight):
             raise ValueError(
@@ -50,12 +58,13 @@ class LinearHead:
             )
         return activations.double() @ self.weight + self.bias
 
-    def score(self, activations: Tensor, labels: Tensor) -> float:
-        """The risk: mean over examples of the squared error, summed over outputs. Lower is better."""
-        labels = _columns(activations, labels)
-        if labels.shape[1] != len(self.bias):
-            raise ValueError(f"this head predicts {len(self.bias)} outputs, the labels have {labels.shape[1]}")
-        return float((labels - self.predict(activations)).square().sum(1).mean())
+    def tally(self, activations: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
+        """(groups, 2): squared errors, summed over outputs, and the number of examples. Their ratio is the risk."""
+        columns = _columns(activations, labels, groups)
+        if columns.shape[1] != len(self.bias):
+            raise ValueError(f"this head predicts {len(self.bias)} outputs, the labels have {columns.shape[1]}")
+        wrong = (columns - self.predict(activations)).square().sum(1)
+        return summed(torch.stack((wrong, torch.ones_like(wrong)), 1), checked(activations, labels, groups))
 
 
 @method(title="Head tuning by least squares", source="arXiv:2410.00699", year=2024)
@@ -76,10 +85,15 @@ class HeadTuning:
         if not 0.0 <= self.rcond < 1.0:
             raise ValueError(f"rcond is a share of the largest singular value, so 0 to below 1; got {self.rcond}")
 
-    def fit(self, activations: Tensor, labels: Tensor, *, generator: torch.Generator) -> LinearHead:
-        """Fit a head. Nothing here is random; the generator is not used."""
-        y = _columns(activations, labels)
+    reads: ClassVar[tuple[str, ...]] = ("values",)
+
+    def fit(
+        self, activations: Tensor, labels: Tensor, *, generator: torch.Generator, groups: Tensor | None = None
+    ) -> LinearHead:
+        """Fit a head. Nothing here is random and no example belongs to another: generator and groups are not used."""
+        y = _columns(activations, labels, groups)
         x = activations.double()
+        meter.spend(evaluations=len(x))
         from_x, from_y = (t.mean(0) if self.intercept else torch.zeros_like(t[0]) for t in (x, y))
         x, y = x - from_x, y - from_y
         penalty = self._found(x, y) if self.ridge is None else self.ridge
@@ -97,15 +111,9 @@ class HeadTuning:
         return float(penalties[left_out_errors(x, y, penalties, centred=self.intercept).argmin()])
 
 
-def _columns(activations: Tensor, labels: Tensor) -> Tensor:
+def _columns(activations: Tensor, labels: Tensor, groups: Tensor | None) -> Tensor:
     """The labels as (examples, outputs) in float64, once they and the activations are known to fit together."""
-    if activations.ndim != 2 or labels.ndim not in (1, 2) or len(activations) != len(labels) or not len(labels):
-        raise ValueError(
-            "activations must be (examples, width) and labels (examples,) or (examples, outputs), of as many examples; "
-            f"got {tuple(activations.shape)} and {tuple(labels.shape)}"
-        )
-    for name, given in (("activations", activations), ("labels", labels)):
-        wrong = ~given.isfinite().flatten(1).all(1) if given.ndim > 1 else ~given.isfinite()
-        if wrong.any():
-            raise ValueError(f"{name} of examples {wrong.nonzero()[:8, 0].tolist()} are not finite; drop them first")
+    checked(activations, labels, groups)
+    if activations.ndim != 2:
+        raise ValueError(f"activations must be (examples, width), got {tuple(activations.shape)}")
     return labels.double().reshape(len(labels), -1)
