@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from trivium.architectures.llama import Llama
 from trivium.architectures.transnormer import TransNormer
 from trivium.core.errors import NotFinite, NotOffered
 from trivium.core.meter import Meter
+from trivium.models import _passes
 from trivium.models._rows import Beginning
 from trivium.models.scoring import (
     Pair,
@@ -253,17 +255,59 @@ def test_a_model_that_gives_nan_is_found_out():
         score(system, REQUESTS)
 
 
-def test_each_context_is_read_once():
+def told(system):
+    """Contexts and continuations in tokens, each pair once."""
+    return dict.fromkeys((pair.context, pair.continuation) for pair in (encoded(system, one) for one in REQUESTS))
+
+
+def test_every_beginning_is_read_once():
+    """As many positions as there are different beginnings of what is read, in one pass."""
     system = native()
+    rows = [(*context, *continuation[:-1]) for context, continuation in told(system)]
     with Meter() as meter:
         score(system, REQUESTS)
-    pairs = dict.fromkeys((pair.context, pair.continuation) for pair in (encoded(system, one) for one in REQUESTS))
+    assert meter.spent.calls == 1
+    assert meter.spent.positions == len({row[: end + 1] for row in rows for end in range(len(row))})
+
+
+def test_each_context_is_read_once_by_a_model_without_trees():
+    system = native()
+    system.model.offers -= {"tree"}
+    with Meter() as meter:
+        found = score(system, REQUESTS)
+    pairs = told(system)
     shared = [continuation for context, continuation in pairs if context == encoded(system, REQUESTS[0]).context]
     alone = [len(context) + len(continuation) - 1 for context, continuation in pairs if continuation not in shared]
     longer = [len(continuation) - 1 for continuation in shared if len(continuation) > 1]
     assert meter.spent.calls == 3  # a context with several continuations, what goes on from it, what stands alone
     first = len(encoded(system, REQUESTS[0]).context)
     assert meter.spent.positions == first + len(longer) * max(longer) + len(alone) * max(alone)
+    for request, one in zip(REQUESTS, found, strict=True):
+        assert list(one.logprobs) == pytest.approx(slowly(system, encoded(system, request)), abs=1e-9)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("batch_size", [2, 5, 40])
+def test_tries_of_any_shape(monkeypatch, beside, batch_size):
+    """Rows that begin others, contexts that are others' continuations, long contexts alone, tries beside each other."""
+    monkeypatch.setattr(_passes, "_side_by_side", lambda model: beside)
+    monkeypatch.setattr(_passes, "LONG", 40)
+    monkeypatch.setattr(_passes, "NODES", 30)
+    system = native()
+    draw = random.Random(0)
+    texts = ["".join(draw.choices("ab", k=draw.randint(1, 7))) for _ in range(40)]
+    requests = [Request(text[:cut], text[cut:]) for text in texts for cut in range(len(text))]
+    requests += [Request("c" * 60, end) for end in ("d", "de", "f")]
+    for request, found in zip(requests, score(system, requests, batch_size=batch_size), strict=True):
+        assert list(found.logprobs) == pytest.approx(slowly(system, encoded(system, request)), abs=1e-9)
+
+
+def test_in_half_precision_one_by_one_a_text_is_alone():
+    """Its numbers are the same to the bit, whatever else is asked."""
+    system = native()
+    system.model.bfloat16()
+    together = score(system, REQUESTS, batch_size=1)
+    assert together == [score(system, [request], batch_size=1)[0] for request in REQUESTS]
 
 
 def test_what_many_contexts_begin_with_is_passed_once():

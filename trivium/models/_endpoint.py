@@ -199,7 +199,7 @@ class Endpoint:
                 if before != value:
                     raise Changed(
                         f"{self.url} changed within the run: its {name} was {before!r} and is {value!r}. Answers of "
-                        "the two are no result; begin again with an empty cache"
+                        "the two are no result; begin again with an empty cache, which a run has in its folder"
                     )
 
 

@@ -76,8 +76,12 @@ class Beginning:
     ) -> LMOutput:
         """One pass over what is left of the rows; padding stands on its left."""
         ids, mask = padded([row[self.length :] for row in rows], model.device, left=True)
-        state = None if self.state is None else self.state.select(torch.zeros(len(rows), dtype=torch.int64))
+        state = self.repeated(len(rows))
         return model(ids, mask=mask, state=state, keep_state=keep_state, logits_to_keep=logits_to_keep)
+
+    def repeated(self, count: int) -> State | None:
+        """The state for so many rows."""
+        return None if self.state is None else self.state.select(torch.zeros(count, dtype=torch.int64))
 
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device, *, left: bool) -> tuple[Tensor, Tensor | None]:

@@ -4,30 +4,33 @@ The conventions are those of lm-evaluation-harness, so that its numbers come out
 to the continuation; both are cut into tokens together, and what is longer than the context's own tokens is the
 continuation; an empty context is the token that texts begin with; what does not fit is cut off on the left.
 
-What the harness reads over and over is read once here. Requests that are alike are one; of a context with several
-continuations there is one pass, from whose state they go on together; what many contexts begin with, such as examples,
-is passed once; and logits are made only where something is predicted. The numbers do not depend on the size of a batch
-or on the order, but for the rounding of a kernel.
+What the harness reads over and over is read once here. Requests that are alike are one; what requests begin with alike
+stands once in a trie, which is one row of a pass; what many contexts begin with, such as examples, is passed once; and
+logits are made only where something is predicted. A model that honours no tree has its contexts passed once, and their
+continuations from the state behind them. The numbers do not depend on the size of a batch or on the order, but for the
+rounding of a kernel.
 """
 
+import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
 from trivium.core.errors import NotFinite, NotOffered
 from trivium.core.progress import Bar
-from trivium.core.protocols import LanguageModel
+from trivium.core.text import size
 from trivium.models import answers
-from trivium.models._rows import LOGITS, Beginning, beginnings, check_batch, padded
+from trivium.models._passes import passes
+from trivium.models._rows import check_batch
+from trivium.models._tries import Ids
 from trivium.models.answers import AnswerCache
 from trivium.models.system import System
 
-Ids = tuple[int, ...]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,13 @@ class Scoring(Protocol):
     def scored(
         self, requests: Sequence[Request], *, batch_size: int, cache: AnswerCache | None, bar: Bar | None
     ) -> list[Scored]: ...
+
+
+_HAPPENED = {
+    "cut": "contexts cut on the left to fit",
+    "merged": "continuations that begin within a token",
+    "altered": "texts that the tokenizer cannot spell",
+}
 
 
 def counts(found: Iterable[Scored]) -> dict[str, int]:
@@ -251,7 +261,7 @@ def roll(
             tuple(id for one in part for id in one.ids),
             tuple(logprob for one in part for logprob in one.logprobs),
             len(re.split(r"\s+", text)),
-            len(text.encode("utf-8", errors="surrogatepass")),
+            size(text),
             any(one.altered for one in part),
         )
         for part, text in zip(parts, said, strict=True)
@@ -266,13 +276,19 @@ def score(
     cache: AnswerCache | None = None,
     bar: Bar | None = None,
 ) -> list[Scored]:
-    """The score of each request, in their order. What is in the cache is not computed again."""
+    """The score of each request, in their order. What is in the cache is not computed again. A warning says how many
+    were cut, begin within a token, or are no texts that the tokenizer can spell."""
     if isinstance(system, Scoring):
         cache = answers.kept(system) if cache is None else cache
-        return system.scored(requests, batch_size=batch_size, cache=cache, bar=bar)
-    return score_pairs(
-        system, [encoded(system, request) for request in requests], batch_size=batch_size, cache=cache, bar=bar
-    )
+        found = system.scored(requests, batch_size=batch_size, cache=cache, bar=bar)
+    else:
+        pairs = [encoded(system, request) for request in requests]
+        found = score_pairs(system, pairs, batch_size=batch_size, cache=cache, bar=bar)
+    told = counts(found)
+    said = [f"{words} {told[name]}" for name, words in _HAPPENED.items() if told[name]]
+    if said:
+        log.warning("%s, of %d requests: %s", getattr(system, "name", "the system"), told["requests"], "; ".join(said))
+    return found
 
 
 def score_pairs(
@@ -305,7 +321,7 @@ def score_pairs(
     system.model.eval()
     try:
         with torch.no_grad():
-            for context, continuation, logprobs, likeliest in _passes(system, groups, batch_size):
+            for context, continuation, logprobs, likeliest in passes(system.model, groups, batch_size):
                 if not all(value > float("-inf") and value <= 0.0 for value in logprobs):
                     text = system.tokenizer.decode(list(continuation))
                     raise NotFinite(
@@ -336,81 +352,3 @@ def _fitted(pair: Pair, most: int | None, name: str) -> Pair:
         raise ValueError(f"a continuation of {len(pair.continuation)} tokens is longer than {name} takes, {most}")
     room = most + 1 - len(pair.continuation)
     return replace(pair, context=pair.context[-room:], cut=len(pair.context) - room)
-
-
-Result = tuple[Ids, Ids, Sequence[float], Sequence[bool]]
-
-
-def _passes(system: System, groups: dict[Ids, list[Ids]], batch_size: int) -> Iterator[Result]:
-    """The results of all groups, batch by batch, the longest first so that memory runs out at once or not at all."""
-    model = system.model
-    share = "state" in model.offers
-    together = lambda context, found: share and len(found) > 1 and len(context) > 1  # noqa: E731
-    several = [(context, found) for context, found in groups.items() if together(context, found)]
-    # one token of context is not worth a pass of its own, whose kernel rounds otherwise too
-    alone = [(context, one) for context, found in groups.items() if not together(context, found) for one in found]
-    widest = max((len(continuation) for _, continuation in alone), default=1)
-    rows = max(1, min(batch_size, LOGITS // (widest * model.vocab_size)))
-    for beginning, part in _begun(model, [context for context, _ in alone], share):
-        group = sorted((alone[place] for place in part), key=lambda pair: -len(pair[0]) - len(pair[1]))
-        for start in range(0, len(group), rows):
-            yield from _whole(model, beginning, group[start : start + rows])
-    for beginning, part in _begun(model, [context for context, _ in several], share):
-        found = sorted((several[place] for place in part), key=lambda pair: -len(pair[0]))
-        for start in range(0, len(found), batch_size):
-            yield from _shared(model, beginning, found[start : start + batch_size], batch_size)
-
-
-def _begun(model: LanguageModel, contexts: Sequence[Ids], share: bool) -> Iterator[tuple[Beginning, list[int]]]:
-    """The places of contexts that begin alike, with what they share; all of them where nothing can be shared."""
-    for length, places in beginnings(contexts) if share else [(0, list(range(len(contexts))))]:
-        if places:
-            yield Beginning.of(model, contexts[places[0]], length), places
-
-
-def _read(logits: Tensor, targets: Sequence[int]) -> tuple[list[float], list[bool]]:
-    """(tokens, vocab) -> what each target costs, and whether it is the likeliest; in float32 at least."""
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    index = torch.tensor(targets, device=logits.device)
-    best = wide.argmax(-1) == index
-    picked = wide.gather(1, index[:, None])[:, 0] - wide.logsumexp(-1)
-    return picked.clamp(max=0.0).tolist(), best.tolist()
-
-
-def _whole(model: LanguageModel, beginning: Beginning, pairs: Sequence[tuple[Ids, Ids]]) -> Iterator[Result]:
-    """Context and continuation in one pass, with logits for the continuations alone."""
-    rows = [(*context, *continuation[:-1]) for context, continuation in pairs]
-    keep = max(len(continuation) for _, continuation in pairs)
-    logits = beginning.follow(model, rows, keep_state=False, logits_to_keep=keep).logits
-    for row, (context, continuation) in enumerate(pairs):
-        yield (context, continuation, *_read(logits[row, -len(continuation) :], continuation))
-
-
-def _shared(
-    model: LanguageModel, beginning: Beginning, groups: Sequence[tuple[Ids, list[Ids]]], batch_size: int
-) -> Iterator[Result]:
-    """Each context once; then all its continuations from its state, without their last tokens, which none follows."""
-    longer = [(row, one) for row, (_, found) in enumerate(groups) for one in found if len(one) > 1]
-    contexts = [context for context, _ in groups]
-    out = beginning.follow(model, contexts, keep_state=bool(longer), logits_to_keep=1)
-    first = [_read(out.logits[row, -1:], [one[0]]) for row, (_, found) in enumerate(groups) for one in found]
-    begun = iter(first)
-    firsts = {(row, one): next(begun) for row, (_, found) in enumerate(groups) for one in found}
-    rests: dict[tuple[int, Ids], tuple[list[float], list[bool]]] = {}
-    longer.sort(key=lambda entry: -len(entry[1]))
-    start = 0
-    while start < len(longer):
-        width = len(longer[start][1]) - 1
-        rows = max(1, min(4 * batch_size, LOGITS // (width * model.vocab_size)))
-        part = longer[start : start + rows]
-        start += rows
-        more, real = padded([one[:-1] for _, one in part], model.device, left=False)
-        assert out.state is not None
-        state = out.state.select(torch.tensor([row for row, _ in part]))
-        logits = model(more, mask=real, state=state).logits
-        for place, (row, one) in enumerate(part):
-            rests[row, one] = _read(logits[place, : len(one) - 1], one[1:])
-    for row, (context, found) in enumerate(groups):
-        for one in found:
-            (logprob, best), rest = firsts[row, one], rests.get((row, one), ([], []))
-            yield context, one, logprob + rest[0], best + rest[1]

@@ -42,6 +42,7 @@ from trivium.models.embedding import Pooling
 from trivium.models.scoring import Request, Scored
 from trivium.models.writing import Prompt, Written
 
+PREFIX = "&prefix=<|endoftext|> in its address"
 OPENING = 2
 """Tokens that a server may put before a text."""
 STOPS = 4
@@ -186,7 +187,7 @@ class Server:
             if None in logprobs:
                 raise NotOffered(
                     f"{self.name} gives no log-probability to the first token of a text; give each request a context, "
-                    "or the server a prefix, such as the token that its texts begin with"
+                    f"or the server a prefix, such as the token that its texts begin with ({PREFIX})"
                 )
             if not all(math.isfinite(value) for value in logprobs):
                 raise NotFinite(f"{self.name} gives no finite likelihood to {request.continuation[:60]!r}")
@@ -205,7 +206,7 @@ class Server:
         if not kept and not self.prefix:
             raise NotOffered(
                 f"{self.name} was not told what stands for an empty context; give each request a context, or the "
-                "server a prefix, such as the token that its texts begin with"
+                f"server a prefix, such as the token that its texts begin with ({PREFIX})"
             )
         return kept or self.prefix, continuation
 
@@ -277,7 +278,9 @@ class Server:
             asked |= {"messages": [message]} | ({"logprobs": True} if self.logprobs else {})
             return self._job("chat/completions", asked, self._read_chat, SILENT)
         if not (prompt.context or self.prefix):
-            raise NotOffered(f"{self.name} was not told what stands for an empty context; give the server a prefix")
+            raise NotOffered(
+                f"{self.name} was not told what stands for an empty context; give the server a prefix ({PREFIX})"
+            )
         asked |= {"prompt": prompt.context or self.prefix} | ({"logprobs": 1} if self.logprobs else {})
         return self._job("completions", asked, self._read, SILENT)
 
