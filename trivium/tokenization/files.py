@@ -7,6 +7,7 @@ from trivium.core.errors import BrokenModel
 from trivium.core.protocols import Tokenizer
 from trivium.tokenization.byte import ByteTokenizer
 from trivium.tokenization.huggingface import HuggingFaceTokenizer
+from trivium.tokenization.transforms import CaseTokenizer
 
 WAYS = (("tokenizer.json",), ("tokenizer.model",), ("spiece.model",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 """The sets of files of which one holds a whole vocabulary."""
@@ -36,4 +37,5 @@ def restore(folder: str | Path, *, remote_code: bool = False) -> Tokenizer:
         raise BrokenModel(
             f"the tokenizer in {folder} cannot be read: {error}; copy its files again from where the model came from"
         ) from error
-    return HuggingFaceTokenizer(inner)
+    restored = HuggingFaceTokenizer(inner)
+    return CaseTokenizer(restored) if said.get("trivium_transform") == "case" else restored

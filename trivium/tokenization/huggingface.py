@@ -30,6 +30,7 @@ class HuggingFaceTokenizer:
     joins the bytes of the tokens, special ones left out, so that decoding in pieces equals decoding at once; halves of
     a character show as U+FFFD. Text comes back as it was, but for what the tokenizer itself changes: sentencepiece
     spells the space as U+2581, so that this character turns into a space, and Llama 2 puts a space before every text.
+    WordPiece keeps no spaces at all: it reads as words and punctuation with a space before each.
     """
 
     def __init__(self, inner: Any) -> None:
@@ -107,9 +108,12 @@ def _speller(inner: Any) -> Any:
         return lambda token: b"".join(CHAR_TO_BYTE.get(char) or char.encode() for char in token)
     if '"ByteFallback"' in decoder or '"Metaspace"' in decoder:
         return _sentencepiece
+    if '"type": "WordPiece"' in decoder:
+        prefix = json.loads(backend.to_str())["decoder"]["prefix"]
+        return lambda token: (token.removeprefix(prefix) if token.startswith(prefix) else " " + token).encode()
     raise TypeError(
         f"{type(inner).__name__} decodes with {decoder}, from which the bytes of a token cannot be told; "
-        "byte-level and sentencepiece vocabularies are supported"
+        "byte-level, sentencepiece and WordPiece vocabularies are supported"
     )
 
 

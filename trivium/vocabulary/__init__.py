@@ -1,0 +1,1 @@
+"""Vocabulary initialisers: system x tokenizer -> system."""
