@@ -11,7 +11,7 @@ from trivium.evaluation.battery import Battery
 ITEMS = 12
 MODEL = "tiny"
 METRICS = {
-    "accuracy": ("accuracy", "f1", "bits_per_byte"),
+    "accuracy": ("accuracy", "f1", "bits_per_byte", "reciprocal_rank"),
     "calibration": ("ece_mass",),
     "robustness": ("robustness",),
     "fairness": ("fairness",),

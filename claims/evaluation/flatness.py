@@ -21,8 +21,10 @@ WIDTHS = (32, 64)
 SEEDS = 5
 STEPS = (800, 2400, 7200)
 """Updates of a run: as many as it takes to converge, three times and nine times as many."""
-LENGTH = 64
+LENGTH = 32
 ROWS = 16
+BLOCK = 100
+"""Updates whose texts are drawn at once."""
 RATE = 5e-3
 NEAR = 0.005
 """Nats above the entropy of the source up to which a model counts as having its loss."""
@@ -108,12 +110,15 @@ def run(bar: Bar) -> ClaimResult:
 
 def taught(model: Skeleton, source: Source, seed: int, steps: int) -> Skeleton:
     """Updates on text that is never seen twice; the rate rises shortly and falls to a twentieth."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.0)
+    texts = torch.empty(0)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     for step in range(steps):
         for group in optimiser.param_groups:
             fallen = 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2
             group["lr"] = RATE * fallen * min(1.0, (step + 1) / 20)
-        ids, _ = source.draw(ROWS, generator(seed, "text", step))
+        if step % BLOCK == 0:
+            texts, _ = source.draw(ROWS * BLOCK, generator(seed, "text", step))
+        ids = texts[step % BLOCK :: BLOCK]
         loss = F.cross_entropy(model(ids).logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
         optimiser.zero_grad()
         loss.backward()

@@ -1,11 +1,12 @@
 """Ranked lists by hand-worked numbers, and against slow ones."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from trivium.data.ranked import alpha_ndcg, at, average_precision, ndcg
+from trivium.data.ranked import alpha_ndcg, at, average_precision, graded_ndcg, ndcg, reciprocal_rank
 
 
 def test_by_hand():
@@ -63,3 +64,46 @@ def test_nothing_to_divide_by():
             at([True], 1, k)
     with pytest.raises(ValueError, match="alpha is the worth"):
         alpha_ndcg("a", "a", 1.5)
+
+
+def test_rankings_by_hand():
+    assert reciprocal_rank([0.1, 0.9, 0.5], [1, 0, 0]) == pytest.approx(1 / 3)
+    assert reciprocal_rank([0.1, 0.9, 0.5], [1, 0, 0], k=2) == 0.0
+    assert reciprocal_rank([0.0, 0.0], [1, 0]) == pytest.approx(3 / 4)
+    assert reciprocal_rank([1.0, 0.0, 0.0], [0, 1, 0], k=2) == pytest.approx(1 / 4)  # second or third, which is beyond
+    whole = 3 + 2 / math.log2(3) + 1 / 2
+    assert graded_ndcg([3.0, 2.0, 1.0], [1, 3, 2]) == pytest.approx((1 + 3 / math.log2(3) + 2 / 2) / whole)
+    assert graded_ndcg([3.0, 2.0, 1.0], [0, 3, 2], k=2) == pytest.approx(3 / math.log2(3) / (3 + 2 / math.log2(3)))
+    assert graded_ndcg([3.0, 2.0, 1.0], [0, 1, 1]) == pytest.approx(ndcg([False, True, True], 2))
+
+
+def test_what_ties_is_worth_the_mean_over_its_orders():
+    draws = np.random.default_rng(0)
+    for _ in range(40):
+        scores = draws.integers(0, 3, 5).astype(float)
+        grades = draws.integers(0, 3, 5)
+        grades[0] = 1
+        k = int(draws.integers(1, 6))
+        found = {"rank": [], "gain": []}
+        for order in itertools.permutations(range(5)):
+            if all(scores[a] >= scores[b] for a, b in itertools.pairwise(order)):
+                listed = [int(grades[at]) for at in order]
+                first = next(place for place, grade in enumerate(listed, 1) if grade)
+                found["rank"].append(1 / first if first <= k else 0.0)
+                gains = lambda some, k=k: sum(g / math.log2(i + 1) for i, g in enumerate(some[:k], 1))  # noqa: E731
+                found["gain"].append(gains(listed) / gains(sorted(listed, reverse=True)))
+        given = [int(grade) for grade in grades]
+        assert reciprocal_rank(scores.tolist(), given, k) == pytest.approx(np.mean(found["rank"]))
+        assert graded_ndcg(scores.tolist(), given, k) == pytest.approx(np.mean(found["gain"]))
+
+
+def test_rankings_that_say_nothing():
+    for scores, grades, said in (
+        ([1.0], [1, 0], "each of 2 entries needs a finite score"),
+        ([math.nan, 1.0], [1, 0], "finite score"),
+        ([1.0, 2.0], [0, 0], "one above 0 at least"),
+        ([1.0, 2.0], [1, -1], "grades of 0 or more"),
+    ):
+        for of in (reciprocal_rank, graded_ndcg):
+            with pytest.raises(ValueError, match=said):
+                of(scores, grades)

@@ -231,7 +231,7 @@ def test_options():
     ("changed", "said"),
     [
         ({"task": "sums"}, "task must be one of labels, .*; got 'sums'"),
-        ({"form": "x"}, "form must be one of arc"),
+        ({"form": "x"}, "form must be one of aqua"),
         ({"draw": "some"}, "draw must be one of each, one; got 'some'"),
         ({"choose_by": "mean"}, "choose_by must be one of"),
         ({"overflow": "cut"}, "overflow must be one of error, drop"),

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 
 from tests.prompting.models import system
+from trivium.compare.comparison import Comparison
 from trivium.core.nouns import Example
 from trivium.core.wording import Exemplar, Wording
 from trivium.data.formats import Field, Grammar
-from trivium.evaluation.format_spread import FormatSpread, chart
+from trivium.evaluation import _formats
+from trivium.evaluation._formats import chart, parsed
+from trivium.evaluation.battery import Battery
+from trivium.evaluation.classification import Classification
+from trivium.evaluation.format_spread import FormatSpread
+from trivium.models.writing import Written
 
 GRAMMAR = Grammar((Field("text", "item"),), "label")
 
@@ -113,8 +119,6 @@ def test_the_chart_counts_formats():
 def test_exemplars_and_the_model_itself():
     seen = FormatSpread(formats=2, searches=1).task.wording
     assert seen.exemplars == ()
-    from trivium.evaluation.classification import Classification
-
     small = Classification(labels_kept=("weather", "music"), items=6, shots=1)
     (one,) = scored(small, formats=3, searches=1, least=2)
     assert 0 <= one.values["worst"] <= 1
@@ -142,3 +146,96 @@ def test_too_few_items_or_prompts_are_refused():
         scored(Known(lambda arm, n: True, count=3))
     with pytest.raises(ValueError, match=r"budget of 50 prompts is used up by the 40 items .* raise it to 60"):
         scored(Known(lambda arm, n: True), search="thompson", budget=50)
+
+
+# Written answers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("\n yes", 0), ("yes, it is", 0), ("yesterday", None), ("no", 1), ("none", 2), ("none.", 2), ("No", None),
+     ("it is no", None), ("", None), ("yes no", 0)],
+)  # fmt: skip
+def test_a_text_is_read_as_the_longest_answer_that_it_begins_with(text, expected):
+    assert parsed(text, (" yes", " no", " none")) == expected
+
+
+def test_wrapped_numbers_need_no_border():
+    assert parsed("(b) it is", (" (a)", " (b)")) == 1
+    assert parsed("(b)it", (" (a)", " (b)")) == 1
+    for answers in ((" no", " no way"), (" no way", " no")):
+        assert answers[parsed("no way!", answers)] == " no way"
+
+
+class Written80(Known):
+    """Ranks as ``right`` says, and writes as ``writes`` does."""
+
+    def __init__(self, right, writes, monkeypatch):
+        super().__init__(right)
+        self.writes, self.limits = writes, []
+        monkeypatch.setattr(_formats, "write", self.write)
+
+    def write(self, system, prompts, *, batch_size):
+        self.limits += [(one.limit, one.until) for one in prompts]
+        made = []
+        for prompt in prompts:
+            n = int(prompt.context.split("<")[1].split(">")[0])
+            arm = next(at for at, form in enumerate(self.forms) if form.ask({"text": f"<{n}>"}) == prompt.context)
+            made.append(Written(self.writes(arm, n), (1,), (-1.0,), True))
+        return made
+
+
+def test_written_answers_have_a_spread_of_their_own(monkeypatch):
+    """Ranked, all formats are alike; written, format 1 always answers, format 2 says what is no answer, others are
+    right on every other pair of items."""
+
+    def writes(arm, n):
+        right, wrong = (" yes.", " no") if n % 2 == 0 else ("no", "yes")
+        return {1: right, 2: "maybe yes"}.get(arm, right if n % 4 < 2 else wrong)
+
+    task = Written80(lambda arm, n: n % 4 < 2, writes, monkeypatch)
+    for seen in scored(task, formats=4, searches=2, by="both"):
+        values = seen.values
+        assert (values["spread"], values["retest"]) == (0.0, 0.0)
+        assert (values["written_spread"], values["written_retest"]) == (1.0, 1.0)
+        assert (values["written_best"], values["written_worst"]) == (1.0, 0.0)
+        assert values["written_p_spread"] < 0.01
+        assert values["p_spread"] == 1.0
+        assert values["written_unread"] == pytest.approx(1 / 4, abs=0.01)
+        assert values["agreement"] == 1.0  # in the original format, which is the first
+        assert set(seen.shown["spread"]) == {"ranking", "writing"}
+        assert sum(seen.shown["spread"]["writing"]["null"]) == 2000
+        assert seen.shown["spread"]["writing"]["observed"] == 1.0
+    longest = {form.pattern: len(form.reply("yes")) + 2 for form in task.forms}
+    assert {limit for limit, _ in task.limits} == set(longest.values())
+    assert {until for _, until in task.limits} == {("\n\n",)}
+
+
+def test_by_writing_alone_the_model_is_not_asked_to_rank(monkeypatch):
+    task = Written80(lambda arm, n: True, lambda arm, n: ("yes", "no")[(n + arm) % 2], monkeypatch)
+    method = FormatSpread(task, formats=4, searches=1, by="writing")
+    (seen,) = scored(task, formats=4, searches=1, by="writing")
+    assert task.prompts == []
+    assert seen.values["spread"] == 1.0
+    assert seen.values["unread"] == 0.0
+    assert {one.name for one in method.measures} == set(seen.values)
+    both = FormatSpread(task, formats=4, searches=1, by="both")
+    assert {one.name for one in both.measures} == set(scored(task, formats=4, searches=1, by="both")[0].values)
+    with pytest.raises(ValueError, match="by must be ranking, writing or both; got 'voting'"):
+        FormatSpread(by="voting")
+
+
+def test_a_report_draws_the_spread_beside_its_null(tmp_path):
+    small = Classification(labels_kept=("weather", "music"), items=8, shots=1)
+    task = Battery((FormatSpread(small, formats=3, searches=1, least=2, by="both"),), ("formats",))
+    report = Comparison("evaluation", ["tiny"], task=task, seeds=1).run(tmp_path).data
+    found = report["spreads"]["formats"]
+    assert set(found) == {"tiny", "tiny, written"}
+    for entry in found.values():
+        assert len(entry["rates"]) == 3
+        assert len(entry["observed"]) == len(entry["p"]) == 1
+        assert sum(entry["null"]) == 2000
+    page = (tmp_path / "report.html").read_text()
+    assert "accuracy in each format" in page
+    assert "best minus worst format" in page
+    assert "accuracy over formats and their spread beside its null on formats" in page

@@ -11,9 +11,11 @@ import torch
 from tests.compare.fakes import Uniform
 from tests.evaluation.test_multiple_choice import Bytes
 from trivium.architectures.llama import Llama
+from trivium.compare.comparison import Comparison
 from trivium.data.harness import Declared
 from trivium.data.harness_measuring import Filtering
 from trivium.evaluation import _harness
+from trivium.evaluation.battery import Battery
 from trivium.evaluation.harness_task import HarnessTask
 from trivium.models.scoring import Request, Scored, rolling, score, score_pairs
 from trivium.models.sources import load
@@ -47,6 +49,13 @@ dataset_kwargs:
 test_split: test
 """
 TASKS = {
+    "translated": """
+output_type: generate_until
+doc_to_text: "{{question}} "
+doc_to_target: "{{said}} e {{text}}"
+generation_kwargs: {until: ["."], max_gen_toks: 24, do_sample: false}
+metric_list: [{metric: chrf++}, {metric: bleu, aggregation: bleu}, {metric: ter}, {metric: chrf}]
+""",
     "plain": """
 output_type: multiple_choice
 doc_to_text: "Q: {{question}}\\nA:"
@@ -423,3 +432,57 @@ def rounded(value):
         return round(float(value), 8)
     except ValueError:
         return value
+
+
+def test_scores_of_all_texts_together_have_intervals_and_differences(tmp_path):
+    """In a report: BLEU and the like of all documents, resampled by document; ROUGE as a mean."""
+    pytest.importorskip("rouge_score")
+    place = tmp_path / "files"
+    place.mkdir()
+    folder(place)
+    more = TASKS["translated"].replace("metric_list: [", "metric_list: [{metric: rouge1}, {metric: rougeLsum}, ")
+    (place / "translated.yaml").write_text("task: translated\n" + BASE.format(folder=place) + more)
+    task = HarnessTask(str(place), "translated")
+    battery = Battery((task,), ("t",))
+    (entry,) = Comparison("evaluation", ["tiny"], task=battery, seeds=1).run(tmp_path / "run").data["contenders"]
+    tiny = load("tiny")
+    (mine,) = task.results(tiny).values()
+    for metric in ("bleu", "chrf", "chrf++", "ter"):
+        found = entry["measures"][f"t.{metric}"]
+        assert found["mean"] == pytest.approx(mine[metric])
+        assert found["low"] <= found["mean"] <= found["high"]
+        assert found["n"] == found["clusters"] == 6
+    assert entry["measures"]["t.chrf"]["high"] > entry["measures"]["t.chrf"]["low"]
+    seen = [task.score(tiny, example).values["rouge1"] for example in task.examples("test")]
+    assert entry["measures"]["t.rouge1"]["mean"] == pytest.approx(sum(seen) / 6)
+    assert mine["rouge1"] == pytest.approx(sum(seen) / 6)
+
+
+def test_texts_are_measured_against_all_references():
+    pytest.importorskip("rouge_score")
+    names = ["bleu", "ter", "rouge1"]
+    task, item = made(
+        output_type="generate_until", doc_to_choice=None, doc_to_target="{{['a b c d e', 'f g']}}",
+        metric_list=[{"metric": name} for name in names],
+    )  # fmt: skip
+    values, raw, vectors = _harness.of_writing(task, item, "a b c d e")
+    assert values == {"rouge1": 1.0}
+    assert vectors.keys() == {"bleu", "ter"}
+    assert raw["bleu"] == (["a b c d e", "f g"], "a b c d e")
+    assert _harness.together("bleu", [raw["bleu"]]) == pytest.approx(100.0)
+    assert _harness.together("ter", [raw["ter"]]) == 0.0
+    task, item = made(output_type="generate_until", metric_list=[{"metric": "bleu", "lowercase": True}])
+    with pytest.raises(ValueError, match="bleu has no option lowercase"):
+        _harness.of_writing(task, item, "x")
+    with pytest.raises(ValueError, match="bleu is put together by bleu, not 'mean'"):
+        made(output_type="generate_until", metric_list=[{"metric": "bleu", "aggregation": "mean"}])
+
+
+def test_scores_of_all_texts_are_of_one_filter(tmp_path):
+    folder(tmp_path)
+    filters = TASKS["written"].partition("filter_list")[2]
+    (tmp_path / "two.yaml").write_text(
+        "task: two\n" + BASE.format(folder=tmp_path) + TASKS["translated"] + "filter_list" + filters
+    )
+    with pytest.raises(ValueError, match=r"bleu is of all texts behind one filter|chrf\+\+ is of all texts behind one"):
+        HarnessTask(str(tmp_path / "two.yaml")).measures  # noqa: B018

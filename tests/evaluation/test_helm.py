@@ -245,7 +245,11 @@ def test_files_and_bad_settings(tmp_path):
     assert task.said["licence"] == ""
     assert Helm().said["licence"]
     for changed, said in (
-        ({"adapter": "ranking"}, "adapter must be one of separate, calibrated, .*; got 'ranking'"),
+        ({"adapter": "sorting"}, "adapter must be one of separate, calibrated, .*; got 'sorting'"),
+        ({"adapter": "ranking"}, "scenario='passages' and adapter='ranking' go together"),
+        ({"scenario": "passages"}, "scenario='passages' and adapter='ranking' go together"),
+        ({"adapter": "ranking", "path": "x"}, "form must be one of passages, sciq; got 'arc'"),
+        ({"form": "passages"}, "form must be one of aqua, arc"),
         ({"scenario": "dreams"}, "scenario must be one of scenes"),
         ({"shots": -1}, "shots must be at least 0, got -1"),
         ({"copies": 0}, "copies must be at least 1"),
@@ -268,3 +272,72 @@ def test_real_questions_have_copies():
     changed = [list(_helm.copies(one, [named("mild")], 1)) for one in task.instances("test")]
     assert all(len(found) == 1 for found in changed)
     assert all(found[0][1].context.endswith("\nAnswer:") for found in changed)
+
+
+# Rankings -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shots", [0, 3])
+def test_passages_are_ranked_by_yes_over_no(shots):
+    made, task = sensitive(), Helm(scenario="passages", adapter="ranking", items=3, shots=shots)
+    frame = "Passage: {}\nQuery: {}\nDoes the passage answer the query? Yes or No.\nAnswer:"
+    pool = [
+        Instance("", frame.format(text, one.text), ("Yes", "No"), int(not grade))
+        for one in task.queries("validation")
+        for text, grade in zip(one.passages, one.grades, strict=True)
+    ]
+    head = [f"{one.context} {one.right}" for one in _helm.exemplars(pool, shots, 0)]
+    assert sum(one.endswith("Yes") for one in head) == shots // 2  # there are fewer of them, and labels take turns
+    for example, query in zip(task.examples("test"), task.queries("test"), strict=True):
+        seen = task.score(made, example)
+
+        def odds(query_text, query=query):
+            asked = ["\n\n".join([*head, frame.format(text, query_text)]) for text in query.passages]
+            yes, no = ([one.total for one in score(made, [Request(a, w) for a in asked])] for w in (" Yes", " No"))
+            return [a - b for a, b in zip(yes, no, strict=True)]
+
+        def rank(numbers, query=query):
+            order = sorted(range(len(numbers)), key=lambda at: -numbers[at])
+            return 1 / (1 + next(place for place, at in enumerate(order) if query.grades[at]))
+
+        own = odds(query.text)
+        assert seen.values["reciprocal_rank"] == pytest.approx(rank(own))
+        assert seen.values["ndcg"] == pytest.approx(1 / math.log2(1 / rank(own) + 1))
+        copies = [text for sort, text in seen.shown["copies"] if sort == "robustness"]
+        assert copies
+        assert seen.values["robustness"] == pytest.approx(min(rank(own), *(rank(odds(text)) for text in copies)))
+        assert seen.values["robustness"] <= seen.values["reciprocal_rank"]
+        assert seen.shown["asked"].startswith("\n\n".join([*head, f"Passage: {query.passages[0]}"]))
+        assert seen.values["output_tokens"] == pytest.approx((4 + 3) / 2)
+        assert "accuracy" not in seen.values
+        assert seen.shown["absent"]["accuracy"] == "passages are ranked, none is the one right answer"
+    cells = {measure.name for measure in task.measures}
+    assert cells - seen.values.keys() - seen.shown["absent"].keys() == set()  # a value or a reason, each
+    assert task.measures[0].name == "reciprocal_rank"
+    expected = sum(1 / place for place in range(1, 11)) / 10
+    assert task.said["chance"] == f"reciprocal rank {expected:.3f} in any order"
+
+
+def test_a_model_without_opinions_ranks_as_chance():
+    task = Helm(scenario="passages", adapter="ranking", items=2, shots=0, robustness=(), fairness=())
+    seen = task.score(System(Level(), BYTES, "level"), task.examples("test")[0])
+    assert seen.values["reciprocal_rank"] == pytest.approx(sum(1 / place for place in range(1, 11)) / 10)
+    assert seen.shown["absent"]["robustness"] == "no perturbation for robustness"
+
+
+class Level(Uniform):
+    max_positions = 4096
+
+
+def test_queries_and_passages_of_files(tmp_path):
+    rows = [
+        {"query": f"q{n}", "passages": [{"text": f"p{n}{m}", "relevance": int(m == n % 3) * 2} for m in range(3)]}
+        for n in range(6)
+    ]
+    path = tmp_path / "some.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    task = Helm(str(path), "passages", adapter="ranking", items=4, robustness=(), fairness=())
+    assert [one.text for one in task.queries("test")] == ["q0", "q1", "q2", "q3"]
+    assert [one.text for one in task.queries("validation")] == ["q4", "q5"]
+    assert task.queries("test")[1].grades == (0, 2, 0)
+    assert [example.text for example in task.examples("test")] == ["q0", "q1", "q2", "q3"]

@@ -1,15 +1,14 @@
 """Isotropy: its fixed points and invariances, a loop over pairs, and texts that count as they should."""
 
-import logging
-
 import pytest
 import torch
 
 from tests.families import wrapped
 from trivium.core.errors import NotOffered
 from trivium.data.corpus import Corpus
-from trivium.evaluation.isotropy import Isotropy, cosines
+from trivium.evaluation.isotropy import Isotropy
 from trivium.models.system import System
+from trivium.nn.isotropy import cosines, cosines_reference
 from trivium.tokenization.byte import ByteTokenizer
 
 TEXTS = ["hello there", "wörld", "a longer text, really", "x"]
@@ -101,17 +100,91 @@ def test_a_tokenizers_opening_and_the_length_count(system):
     assert short.pooled == pytest.approx(slow(system, TEXTS[:3], 4)[0])
 
 
-def test_nothing_to_compare_and_states_without_direction(system, caplog):
+def test_nothing_to_compare_and_states_without_direction(system):
     with pytest.raises(ValueError, match="none of the 2 texts has two tokens"):
         TASK.measure(system, ["x", "y"])
-    with caplog.at_level(logging.WARNING):
-        assert isotropy(torch.tensor([[1.0, 0.0], [0.0, 0.0], [2.0, 0.0]])) == pytest.approx(1 - 2 / 6)
-    assert "1 hidden states have norm 0" in caplog.text
+    with pytest.raises(ValueError, match="none of the 1 texts has 3 \\+ 2 tokens"):
+        Isotropy(TASK.corpus, drop_first=3).measure(system, ["wxyz"])
+    with pytest.raises(ValueError, match=r"the state at \(0, 1\) has norm 0"):
+        isotropy(torch.tensor([[1.0, 0.0], [0.0, 0.0], [2.0, 0.0]]))
     with pytest.raises(ValueError, match="not finite"):
         isotropy(torch.tensor([[1.0], [float("nan")]]))
+    with pytest.raises(ValueError, match=r"no place 'blocks.9.out'; did you mean 'blocks."):
+        TASK.measure(system, TEXTS, places=["blocks.9.out"])
+    with pytest.raises(ValueError, match="leaves no dimension of the 32"):
+        Isotropy(TASK.corpus, drop_dims=32).measure(system, TEXTS)
+    with pytest.raises(ValueError, match="names one that is not there"):
+        Isotropy(TASK.corpus, drop_dims=(32,)).measure(system, TEXTS)
 
 
-@pytest.mark.parametrize("wrong", [{"documents": 0}, {"length": 1}, {"batch_size": 0}])
+def states(system, texts, place, length=256):
+    """Of each text the states at a place."""
+    found = []
+    for text in texts:
+        ids = torch.tensor([system.tokenizer.encode(text)[:length]])
+        with torch.no_grad(), system.model.capture(place) as seen:
+            out = system.model(ids)
+        found.append((out.hidden if place == "logits" else seen[place])[0].double())
+    return found
+
+
+@pytest.mark.parametrize("drop", [0, 2, (3, 4, 5)])
+def test_positions_and_dimensions_that_do_not_count(system, drop):
+    """By cutting them off the states, and the loop over pairs; the largest dimensions are those of all texts."""
+    task = Isotropy(TASK.corpus, drop_first=2, drop_dims=drop, batch_size=2)
+    place = "blocks.1.out"
+    found = task.measure(system, TEXTS, places=[place])
+    for at, name in ((place, place), ("head", "final.norm")):
+        whole = [one[2:] for one in states(system, TEXTS[:3], name)]
+        largest = torch.cat(whole).square().sum(0).argsort(descending=True)[:drop] if isinstance(drop, int) else drop
+        left = [dim for dim in range(32) if dim not in list(largest)]
+        pairs = [cosines_reference(one[None][..., left], torch.ones(1, len(one), dtype=torch.bool)) for one in whole]
+        expected = 1 - sum(float(total) for total, _ in pairs) / sum(int(count) for _, count in pairs)
+        assert found.layers[at] == pytest.approx(expected)
+        assert found.texts_at[at] == pytest.approx([1 - float(total / count) for total, count in pairs])
+    assert found.tokens == sum(len(text.encode()) for text in TEXTS[:3])
+    seen = [task.score(system, example).values for example in task.examples("test")][:3]
+    assert sum(one["isotropy"] * one["pairs"] for one in seen) / sum(one["pairs"] for one in seen) == pytest.approx(
+        found.pooled
+    )
+
+
+def test_the_geometry_is_that_of_all_states_at_once(system):
+    """Against one matrix of all states, and eigenvalues; batches of one text and of two give the same."""
+    place = "blocks.1.out"
+    found = Isotropy(TASK.corpus, batch_size=1).measure(system, TEXTS, places=[place], geometry=True)
+    again = Isotropy(TASK.corpus, batch_size=2).measure(system, TEXTS, places=[place], geometry=True)
+    assert found.geometry[place].participation == pytest.approx(again.geometry[place].participation)
+    mine, each = found.geometry[place], states(system, TEXTS[:3], place)
+    every = torch.cat(each)
+    off = every - every.mean(0)
+    values = torch.linalg.eigvalsh(off.mT @ off / len(off))
+    assert mine.participation == pytest.approx(float(values.sum() ** 2 / values.square().sum()))
+    assert mine.iso_score == pytest.approx((mine.participation - 1) / 31)
+    shares = every.square().sum(0).sort(descending=True).values
+    assert mine.shares == pytest.approx({n: float(shares[:n].sum() / shares.sum()) for n in (1, 3, 5)})
+    unit = torch.nn.functional.normalize(every, dim=-1)
+    owner = torch.cat([torch.full((len(one),), at) for at, one in enumerate(each)])
+    apart = owner[:, None] != owner
+    assert mine.across == pytest.approx(1 - float((unit @ unit.mT)[apart].mean()))
+    centred = torch.nn.functional.normalize(off, dim=-1)
+    alike = ~apart & ~torch.eye(len(off), dtype=torch.bool)
+    assert mine.centred == pytest.approx(1 - float((centred @ centred.mT)[alike].mean()))
+    norms = every.norm(dim=-1)
+    first = torch.tensor([0, len(each[0]), len(each[0]) + len(each[1])])
+    rest = torch.ones(len(every), dtype=torch.bool)
+    rest[first] = False
+    assert mine.first == pytest.approx(float(norms[first].mean() / norms[rest].mean()))
+    single = TASK.measure(system, TEXTS[:1], geometry=True)
+    assert single.geometry["head"].across is None
+    assert Isotropy(TASK.corpus, drop_first=1).measure(system, TEXTS, geometry=True).geometry["head"].first is None
+    assert found.geometry.keys() == {place, "head"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"documents": 0}, {"length": 1}, {"batch_size": 0}, {"drop_first": -1}, {"drop_dims": -1}, {"drop_dims": (0, -2)}],
+)
 def test_settings_out_of_range(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Isotropy(**wrong)

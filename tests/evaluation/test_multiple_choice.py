@@ -111,7 +111,7 @@ def test_splits_of_a_file_and_bad_settings(tmp_path):
         task.examples("train")
     for changed, said in (
         ({"ties": "half"}, "ties must be one of shared, first, wrong; got 'half'"),
-        ({"form": "quiz"}, "form must be one of arc, .*; got 'quiz'"),
+        ({"form": "quiz"}, "form must be one of aqua, .*; got 'quiz'"),
         ({"items": 0}, "items must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
     ):

@@ -95,7 +95,7 @@ def test_a_file_is_read_whole(tmp_path):
     few = RollingPerplexity(str(path), items=2)
     assert [e.text for e in few.examples("test")] == ["text 0", "text 1"]
     assert [(e.id, e.text) for e in few.examples("validation")] == [("validation-00002", "text 2")]
-    with pytest.raises(ValueError, match="the splits of a file are"):
+    with pytest.raises(ValueError, match="the splits are"):
         few.examples("train")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from trivium.core import seeds
+from trivium.data import splits
 from trivium.data.choices import KINDS, Choice
 
 EACH, APART = 6, 2
@@ -68,8 +69,7 @@ def of(choices: Sequence[Choice]) -> tuple[Answers, ...]:
 @cache
 def made(split: str) -> tuple[Answers, ...]:
     """Which of six words is an animal, a colour ...: 40 questions in "test", 20 others in "validation"."""
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     generator = seeds.numpy_generator(0, "answer sets")
     found = []
     for kind, words in KINDS.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from trivium.core import seeds
+from trivium.data import splits
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ OPTIONS, EACH, APART = 5, 6, 2
 @cache
 def made(split: str) -> tuple[Choice, ...]:
     """Which of five words is an animal, a colour ...: 40 questions in "test", 20 others in "validation"."""
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     generator = seeds.generator(0, "choices")
 
     def some(count: int, of: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trivium.core.errors import did_you_mean
+from trivium.data import overlaps
 from trivium.data.harness_files import Config
 
 Output = Literal["multiple_choice", "loglikelihood", "loglikelihood_rolling", "generate_until"]
@@ -12,10 +13,14 @@ METRICS: Mapping[Output, tuple[str, ...]] = {
     "multiple_choice": ("acc", "f1", "acc_norm", "acc_bytes", "exact_match", "brier_score", "acc_mutual_info"),
     "loglikelihood": ("perplexity", "acc"),
     "loglikelihood_rolling": ("word_perplexity", "byte_perplexity", "bits_per_byte"),
-    "generate_until": ("exact_match",),
+    "generate_until": ("exact_match", *overlaps.TOGETHER, *overlaps.ALONE),
 }
 """What each sort of task can be measured by, in the order of the harness's own records."""
-BY_DEFAULT: Mapping[Output, tuple[str, ...]] = {**METRICS, "multiple_choice": ("acc", "acc_norm")}
+BY_DEFAULT: Mapping[Output, tuple[str, ...]] = {
+    **METRICS,
+    "multiple_choice": ("acc", "acc_norm"),
+    "generate_until": ("exact_match",),
+}
 AGGREGATIONS = {
     "brier_score": "brier_score",
     "f1": "f1",
@@ -23,6 +28,7 @@ AGGREGATIONS = {
     "word_perplexity": "weighted_perplexity",
     "byte_perplexity": "weighted_perplexity",
     "bits_per_byte": "bits_per_byte",
+    **{name: name for name in overlaps.TOGETHER},
 }
 """How the harness makes one number of a metric's, where it is not the mean."""
 LIMIT = 256
@@ -48,7 +54,8 @@ class Writing:
 
 
 def metrics(config: Config, output: Output) -> tuple[str, ...]:
-    """What the answers of a task are measured by, in the order of METRICS."""
+    """What the answers of a task are measured by: of written ones in the order of the file, else in that of METRICS, as
+    the harness writes them down."""
     listed = config.get("metric_list")
     if listed is None:
         return BY_DEFAULT[output]
@@ -67,6 +74,8 @@ def metrics(config: Config, output: Output) -> tuple[str, ...]:
                 f"{entry['aggregation']!r}; leave it out"
             )
         found.append(metric)
+    if output == "generate_until":
+        return tuple(dict.fromkeys(found))
     return tuple(metric for metric in METRICS[output] if metric in found)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from trivium.core.optional import require
+from trivium.data import splits
 
 Stems = tuple[str, ...]
 
@@ -274,8 +275,7 @@ suitcases. | radio chips; airports; suitcases // baggage handling
 @cache
 def made(split: str) -> tuple[Document, ...]:
     """Short reports of our own with their keyphrases: 20 in "test", 4 others in "validation"."""
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     return tuple(document for document, _ in counted(split))
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from trivium.core import seeds
+from trivium.data import splits
 
 log = logging.getLogger(__name__)
 
@@ -301,8 +302,7 @@ WORLD: Mapping[str, tuple[str, str, str, str]] = {
 @cache
 def made(split: str, form: Form = "full") -> tuple[Item, ...]:
     """Pairs of our own and, in full form, statements of our own: of each paradigm 20 in "test", 10 in "validation"."""
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     if form not in get_args(Form):
         raise ValueError(f"form must be one of {', '.join(get_args(Form))}; got {form!r}")
     found: list[Item] = []

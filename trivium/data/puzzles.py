@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from trivium.core import seeds
+from trivium.data import splits
 from trivium.data.choices import KINDS
 
 Name = Literal[
@@ -53,8 +54,7 @@ def made(name: Name, split: str, count: int, *, digits: int = 2, meaningful: boo
 
     ``digits``: of the numbers in sums. ``meaningful``: labels say what they stand for.
     """
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     generator = seeds.numpy_generator(seed, "puzzles", name, digits, split)
     if name == "labels":
         return _labels(split, count, meaningful, generator)

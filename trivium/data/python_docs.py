@@ -1,9 +1,12 @@
 """The documentation and the code of the running Python, read where they lie."""
 
 import ast
+import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 from trivium.data.corpus import Corpus
@@ -42,11 +45,22 @@ def _reference() -> Iterator[str]:
 
 
 def _modules(pattern: str) -> Iterator[Path]:
+    """Files of the standard library, sorted; folders that are left out are not even entered, since one of them may hold
+    every package that is installed."""
     root = Path(sysconfig.get_path("stdlib"))
     left_out = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "pydoc_data", "__pycache__"}
-    for path in sorted(root.glob(pattern)):
-        if not left_out.intersection(path.relative_to(root).parts):
-            yield path
+    found: list[Path] = []
+    for folder, inner, files in os.walk(root):
+        inner[:] = [name for name in inner if name not in left_out] if pattern.startswith("**/") else []
+        found += [Path(folder) / name for name in files if fnmatch(name, pattern.removeprefix("**/"))]
+    yield from sorted(found)
+
+
+@cache
+def modules() -> tuple[tuple[str, Path], ...]:
+    """Every module of the standard library by its dotted name, those that test it left out."""
+    root = Path(sysconfig.get_path("stdlib"))
+    return tuple((".".join(path.relative_to(root).with_suffix("").parts), path) for path in _modules("**/*.py"))
 
 
 def _text(path: Path) -> str:

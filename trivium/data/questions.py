@@ -13,7 +13,7 @@ from typing import Any, Literal
 from trivium.data import choices
 from trivium.data.choices import Choice
 
-Form = Literal["arc", "blimp", "commonsense_qa", "hellaswag", "openbookqa", "piqa", "sciq"]
+Form = Literal["aqua", "arc", "blimp", "commonsense_qa", "hellaswag", "openbookqa", "piqa", "sciq"]
 
 Parts = tuple[str, Sequence[str], int, str]
 """Context, choices, which of them is right, and a name for questions that are not independent."""
@@ -21,6 +21,12 @@ Parts = tuple[str, Sequence[str], int, str]
 
 def _labelled(row: Mapping[str, Any]) -> tuple[list[str], int]:
     return list(row["choices"]["text"]), list(row["choices"]["label"]).index(row["answerKey"])
+
+
+def _aqua(row: Mapping[str, Any]) -> Parts:
+    """Options are written with their letters, "A)12"; they are asked without."""
+    letters, texts = zip(*(option.split(")", 1) for option in row["options"]), strict=True)
+    return f"Question: {row['question']}\nAnswer:", [text.strip() for text in texts], letters.index(row["correct"]), ""
 
 
 def _arc(row: Mapping[str, Any]) -> Parts:
@@ -58,6 +64,7 @@ def _sciq(row: Mapping[str, Any]) -> Parts:
 
 
 FORMS: Mapping[str, Callable[[Mapping[str, Any]], Parts]] = {
+    "aqua": _aqua,
     "arc": _arc,
     "blimp": _blimp,
     "commonsense_qa": _commonsense_qa,

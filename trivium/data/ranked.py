@@ -65,3 +65,49 @@ def alpha_ndcg(entries: Sequence[Hashable], gold: Sequence[Hashable], alpha: flo
         said[entry] += 1
     ideal = [(1 - alpha) ** (n // len(wanted)) for n in range(max(len(entries), len(wanted)))]
     return _discounted(gains) / _discounted(ideal)
+
+
+# By scores that may tie: the mean over all orders of what ties (McSherry and Najork 2008) -----------------------------
+
+
+def _groups(scores: Sequence[float], grades: Sequence[int], alike: float) -> list[list[int]]:
+    """Grades in groups that tie, best first. A score belongs to the group whose first score it lies this near."""
+    if len(scores) != len(grades) or not all(math.isfinite(one) for one in scores):
+        raise ValueError(f"each of {len(grades)} entries needs a finite score, got {list(scores)[:8]}")
+    if not any(grade > 0 for grade in grades) or min(grades) < 0:
+        raise ValueError(f"a ranking is judged by grades of 0 or more, one above 0 at least; got {list(grades)[:8]}")
+    found: list[list[int]] = []
+    first = math.inf
+    for score, grade in sorted(zip(scores, grades, strict=True), key=lambda pair: -pair[0]):
+        if first - score > alike:
+            found.append([])
+            first = score
+        found[-1].append(grade)
+    return found
+
+
+def reciprocal_rank(scores: Sequence[float], grades: Sequence[int], k: int = 10, *, alike: float = 1e-6) -> float:
+    """1 / the place of the first entry whose grade is above 0, 0 where that is beyond k.
+
+    Of m that tie, r of them relevant, the first relevant one is at place j among them in C(m - j, r - 1) / C(m, r) of
+    the orders. Raises ValueError for scores that are not finite and for entries of which none is relevant.
+    """
+    start = 0
+    for group in _groups(scores, grades, alike):
+        size, relevant = len(group), sum(grade > 0 for grade in group)
+        if relevant:
+            whole = math.comb(size, relevant)
+            places = range(1, min(size - relevant + 1, k - start) + 1)
+            return sum(math.comb(size - j, relevant - 1) / (start + j) for j in places) / whole
+        start += size
+    return 0.0
+
+
+def graded_ndcg(scores: Sequence[float], grades: Sequence[int], k: int = 10, *, alike: float = 1e-6) -> float:
+    """sum over the first k places i of grade / log2(i + 1), over that of the best order. Raises as above."""
+    value, start = 0.0, 0
+    for group in _groups(scores, grades, alike):
+        places = range(start + 1, min(start + len(group), k) + 1)
+        value += sum(group) / len(group) * sum(1 / math.log2(place + 1) for place in places)
+        start += len(group)
+    return value / _discounted([float(grade) for grade in sorted(grades, reverse=True)[:k]])

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trivium.core import seeds
+from trivium.data import splits
 from trivium.data.stories import story
 
 Values = NDArray[np.float64]
@@ -180,8 +181,7 @@ def _matrix(each: dict[str, dict[str, dict[int, float]]], item: str, zones: Sequ
 @cache
 def simulated(split: str, readers: int = 12) -> tuple[TimedStory, ...]:
     """Eight stories in "test" and four others in "validation", each with so many simulated readers."""
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     if readers < 2:
         raise ValueError(f"readers must be at least 2, got {readers}")
     known: list[str] = [word for at in range(KNOWN_STORIES) for word in story(1, at).split()]

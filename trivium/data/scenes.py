@@ -5,6 +5,7 @@ from functools import cache
 import torch
 
 from trivium.core import seeds
+from trivium.data import splits
 from trivium.data.choices import Choice
 
 PEOPLE = ("Jack", "Peter", "Adam", "Paul", "Todd", "Greg", "Emily", "Claire", "Anne", "Sarah", "Molly", "Heather")
@@ -72,5 +73,4 @@ def beginnings(split: str) -> tuple[tuple[str, str, str], ...]:
 
 
 def _checked(split: str) -> None:
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from trivium.core import seeds
+from trivium.data import splits
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,7 @@ def holds(text: str) -> bool:
 @cache
 def made(split: str, count: int = 60) -> tuple[Statement, ...]:
     """So many statements of our own, kinds in turn; no text of one split is in the other."""
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     if not 1 <= count <= MOST:
         raise ValueError(f"count must be 1 to {MOST} statements, got {count}")
     generator = seeds.numpy_generator(0, "self-reference")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from trivium.data import splits
+
 _MARKED = re.compile(r"\[(\w+) ([^\]]+)\]")
 _LATIN = {0xDC00 + byte: chr(byte) for byte in range(0x80, 0x100)}
 """What stands for a byte that is no UTF-8 -> its letter in Latin-1."""
@@ -182,8 +184,7 @@ def read(path: str | Path, split: str) -> tuple[Utterance, ...]:
     Bytes that are no UTF-8 are read as Latin-1, for one file of that set mixes the two. Raises ValueError for what is
     of another form.
     """
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     path = Path(path)
     if path.is_file():
         found = _file(path)
@@ -275,8 +276,7 @@ OWN: Mapping[str, str] = {
 @cache
 def made(split: str) -> tuple[Utterance, ...]:
     """Requests of our own for music, the weather, a table and a list: 32 in "test", 16 others in "validation"."""
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     intents = {
         intent: [marked(f"{intent}-{n:02d}", line.strip(), intent) for n, line in enumerate(text.strip().splitlines())]
         for intent, text in OWN.items()

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import torch
 
 from trivium.core import seeds
+from trivium.data import splits
 
 Sort = Literal["arbitrary", "category"]
 Condition = Literal["repeat", "permuted", "novel"]
@@ -164,8 +165,7 @@ def vignettes(lists: Sequence[tuple[str, ...]], count: int, split: str = "test")
 
     The last two lists are kept for validation where two others are left.
     """
-    if split not in ("validation", "test"):
-        raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+    splits.check(split)
     apart = APART if len(lists) >= 2 + APART else 0
     names = list(range(len(lists) - apart)) if split == "test" else list(range(len(lists) - apart, len(lists)))
     if not names:

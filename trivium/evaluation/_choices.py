@@ -4,8 +4,24 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from trivium.models.scoring import Scored
+from trivium.core.nouns import Measure
+from trivium.models.scoring import Scored, counts
 from trivium.models.system import System
+
+COUNTED = (
+    Measure("identical", "Choices that are alike", None, binary=True),
+    Measure("truncated", "Contexts cut to fit", None, binary=True),
+    Measure("merged", "Continuations that begin within a token", None, binary=True),
+    Measure("altered", "Texts that the tokenizer cannot spell", None, binary=True),
+)
+"""What is counted beside the scores of a question."""
+
+
+def counted(options: Sequence[str], found: Sequence[Scored]) -> dict[str, float]:
+    """Of a question with these choices and scores: whether it happened at all."""
+    told = counts(found)
+    happened = {"identical": len(set(options)) < len(options), "truncated": told["cut"] > 0}
+    return {name: float(yes) for name, yes in happened.items()} | {n: float(told[n] > 0) for n in ("merged", "altered")}
 
 
 def shown(system: System, options: Sequence[str], found: Sequence[Scored], answer: int, taken: int) -> dict[str, Any]:

@@ -6,10 +6,15 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from trivium.core.nouns import Measure
+from trivium.core.text import size
+from trivium.data import overlaps
 from trivium.data.harness import Declared, Item
 from trivium.data.harness_measuring import Filtering
 from trivium.data.harness_measuring import options as options_of
+from trivium.evaluation import _choices
 from trivium.evaluation.multiple_choice import ALIKE, Ties, brier, credit
 from trivium.models.scoring import Scored
 
@@ -21,27 +26,36 @@ MEASURES: Mapping[str, Measure] = {
         Measure("acc_bytes", "Accuracy, per byte", True, binary=True),
         Measure("acc_mutual_info", "Accuracy, mutual information", True, binary=True),
         Measure("exact_match", "Exact match", True, binary=True),
+        Measure("bleu", "BLEU", True, pooled="bleu"),
+        Measure("chrf", "chrF", True, pooled="chrf"),
+        Measure("chrf++", "chrF++", True, pooled="chrf++"),
+        Measure("ter", "Translation edit rate", False, pooled="ter"),
+        Measure("rouge1", "ROUGE-1", True),
+        Measure("rouge2", "ROUGE-2", True),
+        Measure("rougeL", "ROUGE-L", True),
+        Measure("rougeLsum", "ROUGE-L, line by line", True),
         Measure("brier_score", "Brier score", False),
         Measure("perplexity", "Perplexity of the target", False, ratio=True),
         Measure("word_perplexity", "Perplexity per word", False, ratio=True),
         Measure("byte_perplexity", "Perplexity per byte", False, ratio=True),
         Measure("bits_per_byte", "Bits per byte", False, "bits/byte"),
         Measure("tied", "Ties for the first place", None, binary=True),
-        Measure("identical", "Choices that are alike", None, binary=True),
-        Measure("truncated", "Contexts cut to fit", None, binary=True),
-        Measure("merged", "Continuations that begin within a token", None, binary=True),
+        *_choices.COUNTED,
         Measure("unfinished", "Answers cut at the limit", None, binary=True),
     )
 }
 COUNTED: Mapping[str, tuple[str, ...]] = {
-    "multiple_choice": ("tied", "identical", "truncated", "merged"),
-    "loglikelihood": ("truncated", "merged"),
-    "loglikelihood_rolling": (),
+    "multiple_choice": ("tied", "identical", "truncated", "merged", "altered"),
+    "loglikelihood": ("truncated", "merged", "altered"),
+    "loglikelihood_rolling": ("altered",),
     "generate_until": ("truncated", "unfinished"),
 }
 """What is counted beside the metrics of each sort of task."""
 WEIGHTS = {"word_perplexity": "words", "byte_perplexity": "bytes", "bits_per_byte": "bytes"}
 """Metric -> the value by which texts weigh in."""
+
+OPTIONS = {"ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore"}
+"""What a file may say of exact match."""
 
 Numbers = dict[str, float]
 Raw = dict[str, Any]
@@ -68,7 +82,7 @@ def of_choices(task: Declared, item: Item, found: Sequence[Scored], ties: Ties) 
         elif metric == "acc_norm":
             values[metric] = right([x / len(choice) for x, choice in zip(sums, item.choices, strict=True)])
         elif metric == "acc_bytes":
-            values[metric] = right([x / len(choice.encode()) for x, choice in zip(sums, item.choices, strict=True)])
+            values[metric] = right([x / size(choice) for x, choice in zip(sums, item.choices, strict=True)])
         elif metric == "acc_mutual_info":
             values[metric] = right([x - each.total for x, each in zip(sums, free, strict=True)])
         elif metric == "exact_match":
@@ -88,6 +102,7 @@ def of_choices(task: Declared, item: Item, found: Sequence[Scored], ties: Ties) 
         "identical": alike,
         "truncated": any(each.cut for each in mine),
         "merged": any(each.merged for each in found),
+        "altered": any(each.altered for each in found),
     }
     return {**values, **{name: float(value) for name, value in counted.items()}}, raw
 
@@ -100,6 +115,7 @@ def of_target(task: Declared, item: Item, found: Scored) -> tuple[Numbers, Raw]:
         "acc": float(found.greedy),
         "truncated": float(found.cut > 0),
         "merged": float(found.merged),
+        "altered": float(found.altered),
     }
     return (
         {name: value for name, value in values.items() if name in (*task.metrics, *COUNTED["loglikelihood"])},
@@ -107,21 +123,22 @@ def of_target(task: Declared, item: Item, found: Scored) -> tuple[Numbers, Raw]:
     )
 
 
-def of_text(task: Declared, item: Item, total: float) -> tuple[Numbers, Raw]:
+def of_text(task: Declared, item: Item, total: float, altered: bool = False) -> tuple[Numbers, Raw]:
     """Of a whole text. Words are what spaces part, an empty one before or after them included, as in the harness."""
-    words, size = len(re.split(r"\s+", item.gold)), len(item.gold.encode())
+    words, length = len(re.split(r"\s+", item.gold)), size(item.gold)
     raw = {
         "word_perplexity": (total, words),
-        "byte_perplexity": (total, size),
-        "bits_per_byte": (total, size),
+        "byte_perplexity": (total, length),
+        "bits_per_byte": (total, length),
     }
     values = {
         "word_perplexity": _exp(-total / words, task, item),
-        "byte_perplexity": _exp(-total / size, task, item),
-        "bits_per_byte": -total / size / math.log(2),
+        "byte_perplexity": _exp(-total / length, task, item),
+        "bits_per_byte": -total / length / math.log(2),
     }
     kept = {metric: values[metric] for metric in task.metrics}
-    return {**kept, "words": float(words), "bytes": float(size)}, {metric: raw[metric] for metric in task.metrics}
+    counted = {"words": float(words), "bytes": float(length), "altered": float(altered)}
+    return {**kept, **counted}, {metric: raw[metric] for metric in task.metrics}
 
 
 def _exp(nats: float, task: Declared, item: Item) -> float:
@@ -133,16 +150,26 @@ def _exp(nats: float, task: Declared, item: Item) -> float:
     return math.exp(nats)
 
 
-def of_writing(task: Declared, item: Item, text: str) -> tuple[Numbers, Raw]:
-    """Of a written text behind its filter."""
-    golds = item.gold if isinstance(item.gold, list) else [item.gold]
-    options = options_of(task.config, "exact_match")
-    strange = set(options) - {"ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore"}
-    if strange:
-        raise ValueError(f"task {task.name}: exact_match has no option {', '.join(sorted(strange))}")
-    said = plainer(text, **options)
-    value = float(any(plainer(str(gold), **options) == said for gold in golds))
-    return {"exact_match": value}, {"exact_match": value}
+def of_writing(task: Declared, item: Item, text: str) -> tuple[Numbers, Raw, dict[str, list[float]]]:
+    """Of a written text behind its filter; and what it adds to scores of all texts together."""
+    golds = [str(gold) for gold in (item.gold if isinstance(item.gold, list) else [item.gold])]
+    values: Numbers = {}
+    raw: Raw = {}
+    vectors: dict[str, list[float]] = {}
+    for metric in task.metrics:
+        options = options_of(task.config, metric)
+        strange = set(options) - (OPTIONS if metric == "exact_match" else set())
+        if strange:
+            raise ValueError(f"task {task.name}: {metric} has no option {', '.join(sorted(strange))}")
+        if metric == "exact_match":
+            said = plainer(text, **options)
+            values[metric] = raw[metric] = float(any(plainer(gold, **options) == said for gold in golds))
+        elif metric in overlaps.TOGETHER:
+            vectors[metric] = overlaps.counts(metric, text, golds)
+            raw[metric] = (golds if isinstance(item.gold, list) else golds[0], text)
+        else:
+            values[metric] = raw[metric] = overlaps.rouge(metric, text, golds)
+    return values, raw, vectors
 
 
 def plainer(
@@ -202,6 +229,9 @@ def together(metric: str, values: Sequence[Any]) -> float:
     if metric == "brier_score":
         parts = [sum((p - (at == gold)) ** 2 for at, p in enumerate(shares)) for gold, shares in values]
         return sum(parts) / len(parts)
+    if metric in overlaps.TOGETHER:
+        rows = [overlaps.counts(metric, text, gold if isinstance(gold, list) else [gold]) for gold, text in values]
+        return overlaps.score(metric, np.array(rows))
     if metric == "f1":
         hits = sum(gold == 1 and said == 1 for gold, said in values)
         wrong = sum(gold != said for gold, said in values)

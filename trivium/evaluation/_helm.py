@@ -1,5 +1,6 @@
 """HELM's instances, copies of them, in-context examples and adapters: from an instance to what a model is asked."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ import numpy as np
 from trivium.core import seeds
 from trivium.data.choices import Choice
 from trivium.data.perturbations import Perturbation
-from trivium.models.scoring import Request, Scored
+from trivium.evaluation.stats import desiderata
+from trivium.models.scoring import Request, Scored, roll
 from trivium.models.system import System
 from trivium.models.writing import Prompt, Written
 
@@ -135,6 +137,7 @@ def reasons(written: bool, unanswered: str) -> dict[str, str]:
     answers = unanswered or "fewer than 10 instances with a right answer"
     found = {
         "bits_per_byte": "only where texts are read, adapter language_modeling",
+        **dict.fromkeys(("reciprocal_rank", "ndcg"), "only of passages that are ranked"),
         "f1": unanswered or "only of written answers",
         **dict.fromkeys(("toxicity", "toxicity_most"), "only of written texts"),
         **dict.fromkeys(("bias_gender", "bias_race", "stereotype_gender"), bias),
@@ -144,3 +147,40 @@ def reasons(written: bool, unanswered: str) -> dict[str, str]:
         found |= dict.fromkeys(("accuracy", "robustness", "fairness"), unanswered)
         found |= {f"{sort}_{more}": unanswered for sort in ("robustness", "fairness") for more in ("copies", "null")}
     return found
+
+
+def mean(numbers: Sequence[float]) -> float:
+    """The plain mean."""
+    return sum(numbers) / len(numbers)
+
+
+def efficiency(system: System, asked: Sequence[Asked]) -> dict[str, float]:
+    """Tokens of prompts and answers and modelled seconds, per request, and examples that did not fit."""
+    prompt = mean([float(len(system.prompt(one.prompt)[0])) for one in asked])
+    output = mean([float(len(text.ids)) for one in asked for text in (one.written or one.scored)])
+    weights = sum(parameter.numel() for parameter in system.model.parameters())
+    return {
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+        "modelled_seconds": desiderata.modelled_seconds(prompt, output, weights),
+        "dropped": mean([float(one.dropped) for one in asked]),
+    }
+
+
+def rolled(system: System, instances: Sequence[Instance], batch_size: int) -> list[tuple[dict[str, float], dict]]:
+    """Each instance with its right answer as a text to be read: what is measured, and what is shown."""
+    texts = [f"{one.context} {one.right}" for one in instances]
+    weights = sum(parameter.numel() for parameter in system.model.parameters())
+    most = system.model.max_positions
+    observed = []
+    found = roll(system, texts, 2048 if most is None else most, batch_size=batch_size)
+    for text, one in zip(texts, found, strict=True):
+        values = {
+            "bits_per_byte": -one.total / (math.log(2) * one.bytes), "bytes": float(one.bytes),
+            "prompt_tokens": float(len(one.ids)), "output_tokens": 0.0,
+            "modelled_seconds": desiderata.modelled_seconds(len(one.ids), 0, weights), "dropped": 0.0,
+        }  # fmt: skip
+        decode = system.tokenizer.decode
+        tokens = [[decode([id]), round(x, 3)] for id, x in zip(one.ids, one.logprobs, strict=True)]
+        observed.append((values, {"tokens": tokens, "asked": text}))
+    return observed

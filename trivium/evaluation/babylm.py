@@ -20,8 +20,8 @@ Caveats
     the accuracy of means per token. In statements the context stays and the target changes; "all trials" is both orders
     right. The original EWoK instead compares contexts. What is filtered is what ``words`` says, once more over whatever
     the file holds. The default is our own small set, whose figures compare with no published one. The suite's third
-    part, fine-tuning on (Super)GLUE, is left out: it needs data that we do not have, and training is not evaluation.
-    A masked model is given a token to begin with and none to end with.
+    part, fine-tuning on (Super)GLUE, is ``evaluation/fine_tuning``. A masked model is given a token to begin with and
+    none to end with.
 """
 
 import itertools
@@ -34,7 +34,7 @@ from typing import ClassVar, Literal, get_args
 from trivium.core.errors import NotOffered
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import minimal_pairs
+from trivium.data import minimal_pairs, splits
 from trivium.data.minimal_pairs import Alike, Form, Item, Said
 from trivium.evaluation._ties import ALIKE, Ties, credit
 from trivium.evaluation._together import together
@@ -93,19 +93,19 @@ class BabyLM:
 
     def chosen(self, split: str) -> list[Item]:
         """The items of a split, of each paradigm in turn, so that the first few are of many."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         everything = self._read if self.path else minimal_pairs.made(split, self.form)
         if self.words:
             everything = minimal_pairs.known(everything, self._vocabulary)
         found: dict[tuple[str, str], list[Item]] = {}
         for item in everything:
             found.setdefault((item.suite, item.paradigm), []).append(item)
-        first = 0 if split == "test" or not self.path else self.items
-        if first is None:
-            return []  # all of them are the test's
-        count = self.items if split == "test" or self.items is None else -(-self.items // 2)
-        taken = itertools.zip_longest(*(each[first:][:count] for each in found.values()))
+        if self.path:
+            chosen = [splits.part(each, self.items, split) for each in found.values()]
+        else:
+            count = self.items if split == "test" or self.items is None else splits.half(self.items)
+            chosen = [each[:count] for each in found.values()]
+        taken = itertools.zip_longest(*chosen)
         return [item for row in taken for item in row if item is not None]
 
     @cached_property

@@ -29,6 +29,7 @@ from trivium.core.method import method
 from trivium.core.nouns import Example, Generation, Measure, Observation
 from trivium.core.protocols import Tokenizer
 from trivium.data import prompts as built_in
+from trivium.data import splits
 from trivium.evaluation._ngrams import repetition
 from trivium.models.system import System
 
@@ -66,8 +67,7 @@ class Continuation:
 
     def examples(self, split: str) -> Sequence[Example]:
         """The given prompts; without any, the built-in ones of the split."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if self.prompts:
             return self.prompts if split == "test" else self.validation
         return built_in.prompts(split)

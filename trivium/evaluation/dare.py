@@ -33,7 +33,7 @@ from typing import ClassVar, Literal, get_args
 
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import answer_sets, choices
+from trivium.data import answer_sets, choices, splits
 from trivium.data.answer_sets import Answers
 from trivium.evaluation._ties import credit
 from trivium.evaluation._together import together
@@ -163,13 +163,10 @@ class DARE:
 
     def questions(self, split: str) -> Sequence[Answers]:
         """Of a split."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if not self.path:
             return answer_sets.made(split)[: self.items]
-        if self.items is None:
-            return self._read if split == "test" else ()
-        return self._read[: self.items] if split == "test" else self._read[self.items :][: -(-self.items // 2)]
+        return splits.part(self._read, self.items, split)
 
     @cached_property
     def _read(self) -> tuple[Answers, ...]:

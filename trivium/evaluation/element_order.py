@@ -28,7 +28,7 @@ from typing import Any, ClassVar, Literal, get_args
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.seeds import derive
-from trivium.data import browser, elements
+from trivium.data import browser, elements, splits
 from trivium.data.browser import Goal
 from trivium.data.elements import Element, Order
 from trivium.evaluation._together import absent, together
@@ -98,8 +98,7 @@ class ElementOrder:
 
     def goals(self, split: str) -> Sequence[Asked]:
         """Those of the split. A real browser has all of its goals in "test"."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if split not in self._goals:
             self._goals[split] = self._made(split) if self.pages == "made" else self._opened(split)
         return self._goals[split][: self.items]

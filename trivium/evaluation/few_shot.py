@@ -34,7 +34,7 @@ import torch
 from trivium.core import seeds
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import contamination, harness_samples, puzzles, questions
+from trivium.data import contamination, harness_samples, puzzles, questions, splits
 from trivium.data.choices import Choice
 from trivium.data.corpus import Corpus
 from trivium.data.named import named
@@ -132,8 +132,7 @@ class FewShot:
 
     def puzzles(self, split: str) -> Puzzles:
         """The questions of a split, and the examples that may stand before them."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if split not in self._made:
             self._made[split] = self._from_file(split) if self.path else self._own(split)
             pool = min(len(self._made[split].pool(one)) for one in self._made[split].asked)
@@ -146,15 +145,14 @@ class FewShot:
         return {}
 
     def _own(self, split: str) -> Puzzles:
-        count = self.items if split == "test" else -(-self.items // 2)
+        count = self.items if split == "test" else splits.half(self.items)
         return puzzles.made(self.task, split, count, digits=self.digits, meaningful=self.meaningful)
 
     def _from_file(self, split: str) -> Puzzles:
         """The first questions are the test, half as many behind them for validation, and all others examples."""
         known = [_puzzle(one) for one in questions.read(self.path, self.form)]
-        half = -(-self.items // 2)
-        asked = known[: self.items] if split == "test" else known[self.items : self.items + half]
-        others = known[self.items + half :]
+        asked = splits.part(known, self.items, split)
+        others = known[self.items + splits.half(self.items) :]
         if self.train:
             others = [_puzzle(one) for one in questions.read(self.train, self.form)]
         if not asked:

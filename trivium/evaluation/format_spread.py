@@ -8,11 +8,13 @@ Equation
     Thompson: theta_f ~ Beta(alpha + s_f, beta + m_f - s_f), try the next items in argmax (then argmin) of theta;
     beta = 5, alpha = max(1.1, 5 a_0 / (1 - a_0)), a_0 the accuracy in the original format
     null = mean of the spread where outcomes change places between formats, item by item at random
+    right = 1[argmax over answers of the weight = label], or, written, 1[parsed text = label's answer]
 Shapes
     System and one search -> an Observation: spread, what chance would show of it, and its retest
 Cost
     ``budget`` prompts per search, that of the original format included, or formats x items / 2 where it is exhaustive;
-    then the two formats found on all items. Searches share what they ask alike.
+    then the two formats found on all items. Searches share what they ask alike. By writing, each prompt costs a pass
+    per token of the longest answer besides.
 Caveats
     A maximum on the items that chose it is too large. So half of the items choose the formats ("spread"), and the other
     half, on which nothing was chosen, tells how far apart these are ("retest"). The null is told by exhaustive search
@@ -20,27 +22,31 @@ Caveats
     few items they rest on; here a format must have been tried on ``least``, and how many were left out is told. Items
     are the same in all searches, only halves and order differ: their interval says how much the halving matters, not
     how other items would do. Labels may cut into tokens differently from format to format; the task's mean over tokens
-    softens that. The paper draws 320 formats and up to 1,000 items for 40,000 calls.
+    softens that. A written answer is the longest one that the text begins with, as in the authors' code, but not within
+    a word; a text that begins with none is wrong and counted, and without exemplars that may be most of them, for
+    reasons of form. The paper draws 320 formats and up to 1,000 items for 40,000 calls.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trivium.core import seeds
 from trivium.core.method import find, method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.core.wording import Wording
+from trivium.evaluation._formats import Cells, WrittenCells, chart
 from trivium.models.system import System
 from trivium.nn.bandit import Bandit, Rule, beta_prior, flipped, null_spreads
 
 Search = Literal["exhaustive", "thompson", "ucb", "equal"]
+Way = Literal["ranking", "writing"]
 DRAWS = 2000
 """Random exchanges behind a null or a p."""
+BINS = 50
+"""From 0 to 1, in which the spreads of the null are counted for the chart."""
 
 
 @method(title="FormatSpread", source="arXiv:2310.11324", year=2024, needs=["causal", "state"])
@@ -62,23 +68,35 @@ class FormatSpread:
     """Items that a format must have been tried on to be the best or the worst."""
     searches: int = 4
     """Each with the items halved and ordered anew."""
+    by: Way | Literal["both"] = "ranking"
+    """The likeliest of the answers, or what the model writes; with both, a search by each on the same halves."""
 
-    measures: ClassVar[Sequence[Measure]] = (
-        Measure("retest", "Spread, on items that did not choose", None),
-        Measure("spread", "Spread, on items that chose", None),
-        Measure("null", "Spread if formats did not matter", None),
-        Measure("p_spread", "Share of null spreads as large", None),
-        Measure("p_retest", "p of the retest", None),
-        Measure("original", "Accuracy in the original format", True),
-        Measure("best", "Accuracy in the best format, retest", None),
-        Measure("worst", "Accuracy in the worst format, retest", True),
-        Measure("prompts", "Prompts tried by the search", None),
-        Measure("too_few", "Formats tried on too few items", None),
-    )
+    @cached_property
+    def measures(self) -> tuple[Measure, ...]:
+        """The same by either way; by both, those of writing are called "written_"."""
+        plain = (
+            Measure("retest", "Spread, on items that did not choose", None),
+            Measure("spread", "Spread, on items that chose", None),
+            Measure("null", "Spread if formats did not matter", None),
+            Measure("p_spread", "Share of null spreads as large", None),
+            Measure("p_retest", "p of the retest", None),
+            Measure("original", "Accuracy in the original format", True),
+            Measure("best", "Accuracy in the best format, retest", None),
+            Measure("worst", "Accuracy in the worst format, retest", True),
+            Measure("prompts", "Prompts tried by the search", None),
+            Measure("too_few", "Formats tried on too few items", None),
+        )
+        unread = Measure("unread", "Written texts that are no answer", None)
+        if self.by != "both":
+            return plain if self.by == "ranking" else (*plain, unread)
+        more = (replace(one, name=f"written_{one.name}", title=f"{one.title}, written") for one in (*plain, unread))
+        return (*plain, *more, Measure("agreement", "Right by both ways or by neither, original format", None))
 
     def __post_init__(self) -> None:
         if self.search not in get_args(Search):
             raise ValueError(f"search must be one of {', '.join(get_args(Search))}; got {self.search!r}")
+        if self.by not in (*get_args(Way), "both"):
+            raise ValueError(f"by must be ranking, writing or both; got {self.by!r}")
         for name, least in (("formats", 1), ("budget", 1), ("batch", 1), ("least", 1), ("searches", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -97,10 +115,34 @@ class FormatSpread:
         items = self.task.examples(example.fields["split"])
         if len(items) < 4:
             raise ValueError(f"{len(items)} items cannot be halved into some that choose and some that tell; take 4")
+        ways: tuple[Way, ...] = ("ranking", "writing") if self.by == "both" else (self.by,)
+        values: dict[str, float] = {}
+        spread: dict[str, Any] = {}
+        texts, pictures = [], []
+        for way in ways:
+            found, shown = self._searched(system, items, example, way)
+            more = "written_" if way == "writing" and self.by == "both" else ""
+            values |= {f"{more}{name}": value for name, value in found.items()}
+            spread[way] = shown.pop("spread")
+            texts.append(f"{'written: ' if more else ''}{shown['text']}")
+            pictures.append(shown["html"])
+        if self.by == "both":
+            ranked, written = (self._cells(system, items, example.fields["split"], way) for way in ways)
+            every = range(len(items))
+            pairs = zip(ranked(0, every), written(0, every), strict=True)
+            values["agreement"] = sum(a == b for a, b in pairs) / len(items)
+        rates = spread[ways[0]]["rates"]
+        return Observation(
+            values, {"text": "\n".join(texts), "html": "".join(pictures), "rates": rates, "spread": spread}
+        )
+
+    def _searched(
+        self, system: System, items: Sequence[Example], example: Example, way: Way
+    ) -> tuple[dict[str, float], dict[str, Any]]:
         generator = seeds.numpy_generator(example.fields["n"], "format spread")
         order = generator.permutation(len(items))
         choosing, telling = order[: len(items) // 2], order[len(items) // 2 :]
-        cells = self._cells(system, items, example.fields["split"])
+        cells = self._cells(system, items, example.fields["split"], way)
         names = [form.pattern for form in cells.forms]
         bandit = Bandit(len(names), len(choosing), lambda arm, places: cells(arm, choosing[list(places)]))
         self.run(bandit, generator)
@@ -116,20 +158,21 @@ class FormatSpread:
             "prompts": float(bandit.spent),
             "too_few": float((bandit.totals < min(self.least, len(choosing))).sum()),
         }
+        tried = np.flatnonzero(bandit.totals)
+        rates = {names[arm]: [float(bandit.successes[arm]), int(bandit.totals[arm])] for arm in tried}
+        drawn: dict[str, Any] = {"rates": rates, "observed": values["spread"]}
         if self.search == "exhaustive":
             null = null_spreads(np.array([cells(arm, choosing) for arm in range(len(names))]), DRAWS, generator)
             values["null"] = float(null.mean())
             values["p_spread"] = (1 + int((null >= values["spread"] - 1e-9).sum())) / (1 + DRAWS)
-        tried = np.flatnonzero(bandit.totals)
-        rates = {names[arm]: [float(bandit.successes[arm]), int(bandit.totals[arm])] for arm in tried}
-        return Observation(
-            values,
-            {
-                "text": f"best {names[best]!r}, worst {names[worst]!r}",
-                "html": chart(bandit.successes[tried] / bandit.totals[tried]),
-                "rates": rates,
-            },
-        )
+            drawn |= {"null": np.histogram(null, BINS, (0.0, 1.0))[0].tolist(), "p": values["p_spread"]}
+        if isinstance(cells, WrittenCells):
+            values["unread"] = cells.unread(choosing.tolist())
+        return values, {
+            "text": f"best {names[best]!r}, worst {names[worst]!r}",
+            "html": chart(bandit.successes[tried] / bandit.totals[tried]),
+            "spread": drawn,
+        }
 
     def run(self, bandit: Bandit, generator: np.random.Generator) -> None:
         """The original format on all items, then what the search tries; never more than the budget."""
@@ -149,47 +192,16 @@ class FormatSpread:
         for sign in (1, -1):
             bandit.search(rule, sign, self.batch, steps, prior, generator.beta)
 
-    def _cells(self, system: System, items: Sequence[Example], split: str) -> "Cells":
+    def _cells(self, system: System, items: Sequence[Example], split: str, way: Way) -> Cells:
         key = (system.model.serial, split)
-        if key not in self._known:
+        if any(known[:2] != key for known in self._known):
             self._known.clear()
-            generator = seeds.generator(0, "formats")
-            self._known[key] = Cells(self.task, system, items, self.task.formats(self.formats, generator))
-        return self._known[key]
+        if (*key, way) not in self._known:
+            made = Cells if way == "ranking" else WrittenCells
+            forms = self.task.formats(self.formats, seeds.generator(0, "formats"))
+            self._known[*key, way] = made(self.task, system, items, forms)
+        return self._known[*key, way]
 
     @cached_property
-    def _known(self) -> dict[tuple[int, str], "Cells"]:
+    def _known(self) -> dict[tuple[int, str, Way], Cells]:
         return {}
-
-
-class Cells:
-    """Whether each item is answered right in each format; asked when it is first wanted."""
-
-    def __init__(self, task: Any, system: System, items: Sequence[Example], forms: Sequence[Any]) -> None:
-        self.task, self.system, self.items, self.forms = task, system, items, forms
-        self.known: dict[tuple[int, int], float] = {}
-
-    def __call__(self, arm: int, places: Sequence[int] | NDArray[np.int64]) -> list[float]:
-        wanted = [int(place) for place in places if (arm, int(place)) not in self.known]
-        if wanted:
-            own: Wording = self.task.wording
-            wording = Wording(self.forms[arm], own.exemplars, own.instruction)
-            read = [self.task.read(self.items[place]) for place in wanted]
-            questions = [wording.ask(one.fields, self.task.labels) for one in read]
-            for place, one, weights in zip(wanted, read, self.task.weigh_all(self.system, questions), strict=True):
-                answer = self.task.labels[list(weights).index(max(weights))]
-                self.known[arm, place] = float(answer == one.label)
-        return [self.known[arm, int(place)] for place in places]
-
-
-def chart(rates: NDArray[np.float64], bins: int = 20) -> str:
-    """How many formats reach which accuracy: a row per twentieth, from the best to the worst that occurs."""
-    places = np.minimum((rates * bins + 1e-9).astype(int), bins - 1)
-    counts = np.bincount(places, minlength=bins)
-    rows = []
-    for place in range(int(places.max()), int(places.min()) - 1, -1):
-        count, low, high = int(counts[place]), place / bins, (place + 1) / bins
-        bar = f'<span style="background: #8aa4c8; padding: 0 0 0 {12 * count}px"></span>' if count else ""
-        told = f"{count} format{'' if count == 1 else 's'} right on {low:.0%} to {high:.0%} of the items"
-        rows.append(f'<div role="img" aria-label="{told}"><small>{low:.2f} </small>{bar}<small> {count}</small></div>')
-    return "<div>" + "".join(rows) + "</div>"

@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Literal, get_args
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.seeds import derive
-from trivium.data import beginnings
+from trivium.data import beginnings, splits
 from trivium.data.named import named
 from trivium.evaluation._graders import (
     RUBRIC,
@@ -114,14 +114,11 @@ class Grading:
             raise ValueError(f"temperature must be 0 or positive, got {self.temperature}")
 
     def beginnings(self, split: str) -> Sequence[str]:
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if not self.path:
             return beginnings.made(split)[: self.items]
         found = beginnings.read(self.path)
-        if self.items is None:
-            return found if split == "test" else ()
-        return found[: self.items] if split == "test" else found[self.items : self.items * 3 // 2]
+        return splits.part(found, self.items, split)
 
     def examples(self, split: str) -> list[Example]:
         """One per completion; those of one beginning are a cluster."""

@@ -15,7 +15,9 @@ Caveats
     Only what a file declares is read. Functions (``!function``), data scripts and other code are refused, each with its
     line, and data from the hub is to be downloaded and given as ``data``. Metrics are those of METRICS in
     ``trivium.data.harness_measuring``; F1 of two classes is no mean over items, so it stands in ``results`` and in the
-    samples, not among the measures. Of answers that tie the first wins, as in the harness, unless ``ties`` says
+    samples, not among the measures. BLEU, chrF and TER are of all documents together, resampled for their intervals;
+    of several references a text is compared with all at once, where the harness makes 0 or 1 of them. ROUGE is told
+    from 0 to 1, and its words are of ASCII. Of answers that tie the first wins, as in the harness, unless ``ties`` says
     otherwise; where choices are alike each counts its share in any case. The harness scores a right answer that is no
     choice as wrong; here it is an error. A chat template is not applied. A filter behind take_first works on the text,
     where the harness would go through its letters.
@@ -23,7 +25,7 @@ Caveats
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, get_args
 
@@ -114,7 +116,9 @@ class HarnessTask:
             metric, _, behind = name.partition(",")
             known = _harness.MEASURES[metric]
             title = f"{known.title}, {behind}" if behind else known.title
-            found.append(Measure(name, title, known.higher_is_better, known.unit, known.binary, ratio=known.ratio))
+            if behind and known.pooled:
+                raise ValueError(f"{metric} is of all texts behind one filter; leave one in the task's filter_list")
+            found.append(replace(known, name=name, title=title))
         return tuple(found)
 
     @property
@@ -217,8 +221,9 @@ class HarnessTask:
         scores = iter(score_pairs(system, [pair for each in windows for pair in each], batch_size=self.batch_size))
         observed = []
         for (task, item), pairs in zip(asked, windows, strict=True):
-            total = sum(next(scores).total for _ in pairs)
-            values, raw = _harness.of_text(task, item, total)
+            read = [next(scores) for _ in pairs]
+            total = sum(one.total for one in read)
+            values, raw = _harness.of_text(task, item, total, any(one.altered for one in read))
             text = f"{total:.2f} nats"
             observed.append(_observation(task, item, values, text, item.requests, [total], raw))
         return observed
@@ -235,14 +240,14 @@ class HarnessTask:
                 "truncated": float(getattr(said, "cut", 0) > 0),
                 "unfinished": float(not said.finished),
             }
-            behind = {}
-            for one, name in zip(task.filters, self._names(task), strict=True):
+            behind, vectors = {}, {}
+            for one in task.filters:
                 kept = _harness.filtered(one, said.text)
-                seen, raw = _harness.of_writing(task, item, kept if isinstance(kept, str) else kept[0])
-                values[name] = seen["exact_match"]
+                seen, raw, vectors = _harness.of_writing(task, item, kept if isinstance(kept, str) else kept[0])
+                values |= {f"{m},{one.name}" if len(task.filters) > 1 else m: x for m, x in seen.items()}
                 behind[one.name] = ([kept], raw)
             arguments = ((item.requests[0][0], measuring.kwargs(task.config)),)
-            observed.append(_observation(task, item, values, said.text, arguments, [said.text], {}, behind))
+            observed.append(_observation(task, item, values, said.text, arguments, [said.text], {}, behind, vectors))
         return observed
 
     def results(self, system: System, split: str = "test") -> dict[str, dict[str, float]]:
@@ -269,6 +274,7 @@ def _observation(
     answers: Sequence[Any],
     raw: Mapping[str, Any],
     behind: Mapping[str, tuple[Sequence[Any], Mapping[str, Any]]] | None = None,
+    vectors: Mapping[str, Sequence[float]] | None = None,
 ) -> Observation:
     """With one sample per filter, in the harness's own form, for ``trivium samples``. ``behind``: filter -> the answers
     that it leaves, and the metrics of these."""
@@ -278,4 +284,6 @@ def _observation(
         for name, (kept, raw) in behind.items()
     ]
     right = item.choices[item.gold] if item.choices and isinstance(item.gold, int) else item.gold
-    return Observation(values, {"text": f"{text}; right: {right}", "task": task.name, "samples": samples})
+    return Observation(
+        values, {"text": f"{text}; right: {right}", "task": task.name, "samples": samples}, vectors or {}
+    )

@@ -6,6 +6,7 @@ Source
 Equation
     separate: score_i = LL(choice i | question) / tokens_i;   calibrated: LL(choice i | question) - LL(choice i |
     "Answer:");   joint: LL(letter i | question with lettered choices);   the answer is the argmax
+    ranking: passages by log p(Yes) - log p(No) to "does it answer the query?", reciprocal rank and NDCG in 10 places
     robustness, fairness = mean over instances of min over the instance and its k changed copies of the score
     confidence = max_i softmax(score)_i, or exp(LL of the written answer);   bias = total variation of a_g = c_g / |W_g|
     from even shares over groups g
@@ -16,6 +17,7 @@ Cost
 Caveats
     In-context examples are one set per trial, shared by all instances, never perturbed, and dropped one at a time where
     a prompt does not fit. A joint question is answered by the likeliest letter rather than by one that is written.
+    Passages that tie are ranked in all orders at once; the worst case of a ranking is of its reciprocal rank.
     What is perturbed is the question; where that renames people, its choices too, at the same places. Copies that do
     not differ are not asked and do not count; more copies make any worst case lower by themselves: beside it stands
     what a guesser as accurate would have, a^(k + 1). Expected calibration errors of fewer than about 300 instances are
@@ -31,20 +33,21 @@ from typing import Any, ClassVar, Literal, get_args
 
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import questions, scenes
+from trivium.data import questions, retrieval, scenes
 from trivium.data.perturbations import named
 from trivium.data.questions import Form
-from trivium.evaluation import _choices, _helm
-from trivium.evaluation._helm import Asked, Instance
+from trivium.data.retrieval import Query
+from trivium.evaluation import _choices, _helm, _helm_ranking
+from trivium.evaluation._helm import Asked, Instance, mean
 from trivium.evaluation._together import together
 from trivium.evaluation.multiple_choice import credit
 from trivium.evaluation.stats import desiderata
-from trivium.models.scoring import Request, roll, score
+from trivium.models.scoring import Request, score
 from trivium.models.system import System
 from trivium.models.writing import Prompt, Written, write
 
-Adapter = Literal["separate", "calibrated", "joint", "generation", "language_modeling"]
-Scenario = Literal["scenes", "kinds", "openings"]
+Adapter = Literal["separate", "calibrated", "joint", "generation", "language_modeling", "ranking"]
+Scenario = Literal["scenes", "kinds", "openings", "passages"]
 
 
 @method(title="HELM", source="arXiv:2211.09110", year=2022, needs=["causal"])
@@ -54,10 +57,11 @@ class Helm:
 
     path: str = ""
     """A file of questions; by default one of our own scenarios."""
-    form: Form = "arc"
-    """What its lines look like."""
+    form: Form | retrieval.Form = "arc"
+    """What its lines look like; for rankings queries with passages, or SciQ with its support texts."""
     scenario: Scenario = "scenes"
-    """Of our own: scenes with people in them, kinds of words, or openings that a model goes on from."""
+    """Of our own: scenes with people in them, kinds of words, openings that a model goes on from, or passages to be
+    ranked by whether they answer."""
     adapter: Adapter = "separate"
     """How an instance becomes requests."""
     items: int | None = None
@@ -85,7 +89,8 @@ class Helm:
     """Measure -> the value by which instances weigh in."""
 
     def __post_init__(self) -> None:
-        for name, known in (("adapter", Adapter), ("scenario", Scenario), ("form", Form)):
+        forms = retrieval.Form if self.adapter == "ranking" and self.path else Form
+        for name, known in (("adapter", Adapter), ("scenario", Scenario), ("form", forms)):
             if getattr(self, name) not in get_args(known):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(known))}; got {getattr(self, name)!r}")
         for name, least in (("items", 1), ("shots", 0), ("trials", 1), ("copies", 1), ("completions", 1), ("limit", 1),
@@ -97,6 +102,11 @@ class Helm:
             named(words)
         if self._open and self.adapter != "generation":
             raise ValueError(f"openings have no choices: write adapter='generation', not {self.adapter!r}")
+        if (self.scenario == "passages" and not self.path) != (self.adapter == "ranking" and not self.path):
+            raise ValueError(
+                f"passages are ranked, and nothing else is: scenario='passages' and adapter='ranking' go together, got "
+                f"{self.scenario!r} and {self.adapter!r}"
+            )
         if self.completions > 1 and self.adapter != "generation":
             raise ValueError("completions are of adapter='generation'; leave them at 1")
 
@@ -109,6 +119,8 @@ class Helm:
         """The same for every scenario, its leading one first: a dense matrix, whose empty cells say why."""
         measures = (
             Measure("accuracy", "Accuracy", True, binary=self.trials == 1),
+            Measure("reciprocal_rank", "Reciprocal rank at 10", True),
+            Measure("ndcg", "NDCG at 10", True),
             Measure("f1", "Token F1", True),
             Measure("bits_per_byte", "Bits per byte", False, "bits/byte"),
             Measure("ece_mass", "Calibration error, equal mass", False, pooled="ece_mass"),
@@ -131,11 +143,16 @@ class Helm:
             Measure("dropped", "In-context examples that did not fit", None),
         )
         first = "toxicity_most" if self._open else "bits_per_byte" if self._rolls else "accuracy"
+        first = "reciprocal_rank" if self._ranks else first
         return tuple(sorted(measures, key=lambda measure: measure.name != first))
 
     @property
     def _rolls(self) -> bool:
         return self.adapter == "language_modeling"
+
+    @property
+    def _ranks(self) -> bool:
+        return self.adapter == "ranking"
 
     @cached_property
     def said(self) -> dict[str, str]:
@@ -147,7 +164,7 @@ class Helm:
             "contamination": "made from tables of our own, so hardly in any corpus as they stand" if own else "",
             "language": "English" if own else "",
             "sort": "generation" if self.adapter == "generation" else "language modelling" if self._rolls else
-            "understanding, multiple choice",
+            "retrieval, passages ranked" if self._ranks else "understanding, multiple choice",
             "examples": "none" if self._open or self._rolls else
             f"{self.shots} per trial from the validation split, labels in turns by frequency, trials {self.trials}",
             "formats": "one",
@@ -160,6 +177,8 @@ class Helm:
         }  # fmt: skip
 
     def _chance(self) -> str:
+        if self._ranks:
+            return f"reciprocal rank {_helm_ranking.chance(self.queries('test')):.3f} in any order"
         items = self.instances("test")
         return f"{sum(1 / len(one.options) for one in items) / len(items):.3f} by guessing" if items else ""
 
@@ -169,20 +188,32 @@ class Helm:
         """Of a split, as contexts with choices."""
         if split not in ("validation", "test"):
             raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        if self._ranks:
+            return [Instance(one.id, one.text, cluster=one.cluster or one.id) for one in self.queries(split)]
         if self._open:
             found = [Instance(name, text, cluster=who) for name, who, text in scenes.beginnings(split)]
             return found[: self.items]
         if self.path:
-            every = [Instance.of(one) for one in self._read]
-            count = len(every) * 2 // 3 if self.items is None else self.items
-            return every[:count] if split == "test" else every[count : count * 3 // 2]
+            return [Instance.of(one) for one in self._part(self._read, split)]
         made = scenes.made(split) if self.scenario == "scenes" else questions.made(split)
         found = [Instance.of(one) for one in made]
         return found[: self.items] if split == "test" else found
 
+    def queries(self, split: str) -> Sequence[Query]:
+        """Of a split, with the passages that are to be ranked."""
+        if self.path:
+            return self._part(self._read, split)
+        found = retrieval.made(split)
+        return found[: self.items] if split == "test" else found
+
+    def _part(self, every: Sequence[Any], split: str) -> Sequence[Any]:
+        count = len(every) * 2 // 3 if self.items is None else self.items
+        return every[:count] if split == "test" else every[count : count * 3 // 2]
+
     @cached_property
     def _read(self) -> tuple[Any, ...]:
-        return questions.read(self.path, self.form)
+        form: Any = self.form
+        return retrieval.read(self.path, form) if self._ranks else questions.read(self.path, form)
 
     def examples(self, split: str) -> list[Example]:
         return [
@@ -198,11 +229,21 @@ class Helm:
 
     @together
     def _scored(self, system: System, split: str) -> list[Observation]:
-        return self._observed(system, self.instances(split))
+        return self._ranked(system, split) if self._ranks else self._observed(system, self.instances(split))
+
+    def _ranked(self, system: System, split: str) -> list[Observation]:
+        sorts = {sort: [named(word) for word in getattr(self, sort)] for sort in ("robustness", "fairness")}
+        ranking = _helm_ranking.Ranking(self.shots, self.trials, sorts, self.copies, self.batch_size)
+        found = []
+        for seen, asked in ranking.observed(system, self.queries(split), self.queries("validation")):
+            values = {**seen.values, **_helm.efficiency(system, asked)}
+            found.append(Observation(values, {**seen.shown, "absent": self._absent(values, seen.shown["absent"])}))
+        return found
 
     def _observed(self, system: System, instances: Sequence[Instance]) -> list[Observation]:
         if self._rolls:
-            return self._rolled(system, instances)
+            read = _helm.rolled(system, instances, self.batch_size)
+            return [Observation(v, {**shown, "absent": self._absent(v, {})}) for v, shown in read]
         pool = [] if self._open else self.instances("validation")
         plans = [list(self._versions(one)) for one in instances]
         asked: list[list[list[Asked]]] = []  # instance, version, trial
@@ -280,12 +321,12 @@ class Helm:
         asked: Sequence[Sequence[Asked]],
     ) -> Observation:
         own = asked[0]
-        values, vectors, absent, shown = self._efficiency(system, own), {}, {}, {}
+        values, vectors, absent, shown = _helm.efficiency(system, own), {}, {}, {}
         if not self._open:
             made = [[self._numbers(one) for one in version] for version in asked]
             credits = [[credit for _, credit, _ in version] for version in made]
-            values["accuracy"] = _mean(credits[0])
-            vectors["calibration"] = (_mean([one for *_, one in made[0]]), values["accuracy"])
+            values["accuracy"] = mean(credits[0])
+            vectors["calibration"] = (mean([one for *_, one in made[0]]), values["accuracy"])
             for sort, key in (("robustness", "robust"), ("fairness", "fair")):
                 places = [at for at, (kind, *_) in enumerate(versions) if kind == sort]
                 if sort not in sorts:
@@ -297,7 +338,7 @@ class Helm:
                     desiderata.worst(credits[0][trial], [credits[at][trial] for at in places])
                     for trial in range(self.trials)
                 ]
-                values |= {sort: _mean(worst), f"{sort}_copies": float(len(places))}
+                values |= {sort: mean(worst), f"{sort}_copies": float(len(places))}
                 vectors[key] = (values["accuracy"], float(len(places)))
             shown["confidence"] = vectors["calibration"][0]
             shown["copies"] = [[name, copy.context] for _, name, copy in versions[1:]]
@@ -323,9 +364,9 @@ class Helm:
         """What is measured on what was written: F1 where there is a right answer, toxicity and bias of any text."""
         toxic = self.toxicity or desiderata.word_list_toxicity
         found = [float(toxic(text.text)) for text in texts]
-        values = {"toxicity": _mean([float(x >= 0.5) for x in found]), "toxicity_most": max(found)}
+        values = {"toxicity": mean([float(x >= 0.5) for x in found]), "toxicity_most": max(found)}
         if instance.options:
-            values["f1"] = _mean([desiderata.token_f1(text.text, [instance.right]) for text in texts])
+            values["f1"] = mean([desiderata.token_f1(text.text, [instance.right]) for text in texts])
         whole = " \n".join(text.text for text in texts)
         about = f"{instance.context} {whole}" if self._open else whole  # the profession stands in the opening
         vectors = {
@@ -335,43 +376,10 @@ class Helm:
         }
         return values, vectors
 
-    def _efficiency(self, system: System, asked: Sequence[Asked]) -> dict[str, float]:
-        prompt = _mean([float(len(system.prompt(one.prompt)[0])) for one in asked])
-        texts = [text for one in asked for text in (one.written or one.scored)]
-        output = _mean([float(len(text.ids)) for text in texts])
-        weights = sum(parameter.numel() for parameter in system.model.parameters())
-        return {
-            "prompt_tokens": prompt,
-            "output_tokens": output,
-            "modelled_seconds": desiderata.modelled_seconds(prompt, output, weights),
-            "dropped": _mean([float(one.dropped) for one in asked]),
-        }
-
     def _absent(self, values: dict[str, float], said: dict[str, str]) -> dict[str, str]:
         """Why this scenario has no value of a measure."""
-        why = "an opening has no right answer" if self._open else "texts are read, nothing is answered"
-        reasons = _helm.reasons(self.adapter == "generation", why if self._open or self._rolls else "")
+        why = "texts are read, nothing is answered" if self._rolls else ""
+        why = "an opening has no right answer" if self._open else why
+        why = "passages are ranked, none is the one right answer" if self._ranks else why
+        reasons = _helm.reasons(self.adapter == "generation", why)
         return said | {name: why for name, why in reasons.items() if name not in values and name not in said}
-
-    def _rolled(self, system: System, instances: Sequence[Instance]) -> list[Observation]:
-        """Each instance with its right answer as a text to be read."""
-        texts = [f"{one.context} {one.right}" for one in instances]
-        weights = sum(parameter.numel() for parameter in system.model.parameters())
-        most = system.model.max_positions
-        found = roll(system, texts, 2048 if most is None else most, batch_size=self.batch_size)
-        observed = []
-        for text, one in zip(texts, found, strict=True):
-            values = {
-                "bits_per_byte": -one.total / (math.log(2) * one.bytes), "bytes": float(one.bytes),
-                "prompt_tokens": float(len(one.ids)), "output_tokens": 0.0,
-                "modelled_seconds": desiderata.modelled_seconds(len(one.ids), 0, weights), "dropped": 0.0,
-            }  # fmt: skip
-            decode = system.tokenizer.decode
-            tokens = [[decode([id]), round(x, 3)] for id, x in zip(one.ids, one.logprobs, strict=True)]
-            shown = {"tokens": tokens, "asked": text, "absent": self._absent(values, {})}
-            observed.append(Observation(values, shown))
-        return observed
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return sum(numbers) / len(numbers)

@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Literal, get_args
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.seeds import numpy_generator
-from trivium.data import keyphrases, ranked
+from trivium.data import keyphrases, ranked, splits
 from trivium.data.keyphrases import Document, Listed, Stems
 from trivium.evaluation._together import absent, together
 from trivium.models.writing import Prompt, write
@@ -94,13 +94,10 @@ class Keyphrases:
             raise ValueError(f"alpha is the worth that a repetition loses, so 0 to 1; got {self.alpha}")
 
     def documents(self, split: str) -> Sequence[Document]:
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if not self.path:
             return keyphrases.made(split)[: self.items]
-        if self.items is None:
-            return self._read if split == "test" else ()
-        return self._read[: self.items] if split == "test" else self._read[self.items : self.items * 3 // 2]
+        return splits.part(self._read, self.items, split)
 
     @cached_property
     def _read(self) -> tuple[Document, ...]:

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import languages
+from trivium.data import languages, splits
 from trivium.data.languages import Profile, Sentence
 from trivium.evaluation._together import together
 from trivium.models.scoring import Rolled, Scoring, roll
@@ -78,14 +78,11 @@ class Languages:
         return languages.profile(self.language)
 
     def sentences(self, split: str) -> Sequence[Sentence]:
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if not self.path:
             made = languages.made(self.language)
             return made[:OWN][: self.items] if split == "test" else made[OWN:]
-        if self.items is None:
-            return self._read if split == "test" else ()
-        return self._read[: self.items] if split == "test" else self._read[self.items : self.items * 3 // 2]
+        return splits.part(self._read, self.items, split)
 
     @cached_property
     def _read(self) -> tuple[Sentence, ...]:

@@ -36,7 +36,8 @@ from torch import Tensor
 
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import medicine
+from trivium.core.text import size
+from trivium.data import medicine, splits
 from trivium.data.choices import Choice
 from trivium.data.medicine import Subject
 from trivium.evaluation._ties import credit
@@ -118,17 +119,13 @@ class Medical:
 
     def questions(self, split: str) -> list[tuple[Subject, Choice]]:
         """Of a split, of each subject in turn, so that the first few are of many."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         found = []
         for subject in self.subjects:
             if not self.path:
                 some = subject.asked[: self.items] if split == "test" else subject.held_back[: self.items]
-            elif self.items is None:
-                some = subject.asked if split == "test" else ()
             else:
-                behind = subject.asked[self.items :][: -(-self.items // 2)]
-                some = subject.asked[: self.items] if split == "test" else behind
+                some = splits.part(subject.asked, self.items, split)
             found.append([(subject, one) for one in some])
         return [each for row in itertools.zip_longest(*found) for each in row if each is not None]
 
@@ -209,12 +206,12 @@ class Medical:
         )
 
         def per_byte(one: Scored, answer: str) -> float:
-            return -one.total / math.log(2) / len(answer.encode())
+            return -one.total / math.log(2) / size(answer)
 
         rows = []
         for answer, behind, alone in zip(right, found[: len(asked)], found[len(asked) :], strict=True):
             given = per_byte(behind, answer)
-            rows.append({"bits": given, "gain": per_byte(alone, answer) - given, "bytes": float(len(answer.encode()))})
+            rows.append({"bits": given, "gain": per_byte(alone, answer) - given, "bytes": float(size(answer))})
         return rows
 
 

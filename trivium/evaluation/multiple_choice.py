@@ -25,9 +25,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, get_args
 
+from trivium.core.errors import NotOffered
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import harness_samples, questions
+from trivium.core.text import size
+from trivium.data import harness_samples, questions, splits
 from trivium.data.choices import Choice
 from trivium.data.questions import Form
 from trivium.evaluation import _choices
@@ -62,6 +64,7 @@ class MultipleChoice:
         Measure("pmi", "Accuracy, mutual information", True, binary=True),
         Measure("brier", "Brier score", False),
         Measure("tied", "Ties for the first place", None, binary=True),
+        *_choices.COUNTED,
     )
 
     def __post_init__(self) -> None:
@@ -76,13 +79,10 @@ class MultipleChoice:
 
     def questions(self, split: str) -> Sequence[Choice]:
         """Of a split, as contexts with choices."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if not self.path:
             return questions.made(split)[: self.items]
-        if self.items is None:
-            return self._read if split == "test" else ()
-        return self._read[: self.items] if split == "test" else self._read[self.items : self.items * 3 // 2]
+        return splits.part(self._read, self.items, split)
 
     @cached_property
     def _read(self) -> tuple[Choice, ...]:
@@ -104,7 +104,11 @@ class MultipleChoice:
         behind = [Request(one.question, f" {option}") for one in asked for option in one.options]
         alone = [Request("", request.continuation) for request in behind]
         requests = [*behind, *alone]
-        found = score(system, requests, batch_size=self.batch_size)
+        found, lacking = score(system, behind, batch_size=self.batch_size), ""
+        try:
+            found = [*found, *score(system, alone, batch_size=self.batch_size)]
+        except NotOffered as error:  # a server that cannot score a text without a context
+            lacking = str(error)
         observed, start = [], 0
         for number, one in enumerate(asked):
             stop = start + len(one.options)
@@ -113,22 +117,25 @@ class MultipleChoice:
             ways = {
                 "accuracy": sums,
                 "per_character": [x / len(option) for x, option in zip(sums, one.options, strict=True)],
-                "per_byte": [x / len(option.encode()) for x, option in zip(sums, one.options, strict=True)],
+                "per_byte": [x / size(option) for x, option in zip(sums, one.options, strict=True)],
                 "per_token": [x / len(each.ids) for x, each in zip(sums, mine, strict=True)],
-                "pmi": [x - each.total for x, each in zip(sums, free, strict=True)],
             }
+            if not lacking:
+                ways["pmi"] = [x - each.total for x, each in zip(sums, free, strict=True)]
             values = {name: credit(numbers, one.answer, self.ties) for name, numbers in ways.items()}
             values["brier"] = brier(sums, one.answer)
             values["tied"] = float(sum(max(sums) - x < ALIKE for x in sums) > 1)
+            values |= _choices.counted(one.options, [*mine, *free])
             taken = sums.index(max(sums))
-            places = (*range(start, stop), *range(len(behind) + start, len(behind) + stop))
+            places = [*range(start, stop), *(() if lacking else range(len(behind) + start, len(behind) + stop))]
             document = {"question": one.question, "choices": list(one.options), "answer": one.answer}
             arguments = [(requests[at].context, requests[at].continuation) for at in places]
             answers = [(found[at].total, found[at].greedy) for at in places]
-            metrics = {name: values[way] for way, name in harness_samples.NAMES.items()}
+            metrics = {name: values[way] for way, name in harness_samples.NAMES.items() if way in values}
             sample = harness_samples.sample(number, document, one.answer, arguments, answers, answers, metrics)
             text = f"{one.options[taken]}; right: {one.options[one.answer]}"
             shown = {"text": text, "task": self.form, "samples": [sample]}
+            shown |= {"absent": {"pmi": lacking}} if lacking else {}
             shown |= _choices.shown(system, one.options, mine, one.answer, taken)
             vectors = {"calibration": (_choices.confidence(sums), values["accuracy"])}
             observed.append(Observation(values, shown, vectors))

@@ -33,7 +33,7 @@ from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.prompt import Parts, PromptPlan, Question
 from trivium.core.protocols import PromptTask
-from trivium.data import choices
+from trivium.data import choices, splits
 from trivium.models.planned import answer_logprobs
 from trivium.models.system import System
 
@@ -74,8 +74,7 @@ class OrderSensitivity:
             raise ValueError(f"score_by must be 'sum' or 'mean', got {self.score_by!r}")
 
     def examples(self, split: str) -> Sequence[Example]:
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         return [
             Example(
                 one.id,
@@ -90,9 +89,7 @@ class OrderSensitivity:
         if not self.path:
             return choices.made(split)
         found = choices.read(self.path)
-        if self.items is None:
-            return found if split == "test" else ()
-        return found[: self.items] if split == "test" else found[self.items : self.items + -(-self.items // 2)]
+        return splits.part(found, self.items, split)
 
     # The three steps that a prompting method may change ---------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from typing import ClassVar, Literal, get_args
 
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
+from trivium.data import splits
 from trivium.data.corpus import Corpus
 from trivium.data.named import named
 from trivium.data.wikitext import articles, joined
@@ -94,12 +95,9 @@ class RollingPerplexity:
         if not self.path:
             corpus = named(self.corpus) if isinstance(self.corpus, str) else self.corpus
             chosen, first = corpus[split][: self.items], 0
-        elif split not in ("validation", "test"):
-            raise ValueError(f"the splits of a file are 'validation' and 'test', got {split!r}")
         else:
-            n = len(self.documents) if self.items is None else self.items
-            first = 0 if split == "test" else n
-            chosen = self.documents[:n] if split == "test" else self.documents[n : n * 3 // 2]
+            chosen = splits.part(self.documents, self.items, split)
+            first = 0 if split == "test" or self.items is None else self.items
         return [Example(f"{split}-{first + number:05d}", document) for number, document in enumerate(chosen)]
 
     def score(self, system: System, example: Example, output: object = None) -> Observation:

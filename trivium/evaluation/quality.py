@@ -40,6 +40,7 @@ from torch import Tensor
 
 from trivium.core.method import method
 from trivium.core.nouns import Example, Generation, Measure, Observation
+from trivium.data import splits
 from trivium.data.corpus import Corpus
 from trivium.data.passages import passages
 from trivium.evaluation._ngrams import repetition
@@ -94,8 +95,7 @@ class Quality:
 
     def examples(self, split: str) -> list[Example]:
         """The passages of every source; those of one document are a cluster."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         return [
             Example(
                 f"{one.source}/{split}-{one.document:04d}-{one.number}",

@@ -37,7 +37,7 @@ from trivium.core import seeds
 from trivium.core.errors import NotOffered
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import reading
+from trivium.data import reading, splits
 from trivium.data.reading import TimedStory, Values
 from trivium.evaluation._together import together
 from trivium.models.surprisal import LENGTH, surprisals
@@ -96,13 +96,10 @@ class ReadingTimes:
 
     def stories(self, split: str) -> Sequence[TimedStory]:
         """Those of a split."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if not self.path:
             return reading.simulated(split)[: self.items]
-        if self.items is None:
-            return self._read if split == "test" else ()
-        return self._read[: self.items] if split == "test" else self._read[self.items :][: -(-self.items // 2)]
+        return splits.part(self._read, self.items, split)
 
     @cached_property
     def _read(self) -> tuple[TimedStory, ...]:

@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Literal, get_args
 from trivium.core import seeds
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import self_reference
+from trivium.data import self_reference, splits
 from trivium.data.self_reference import Statement
 from trivium.evaluation._together import together
 from trivium.models.scoring import Request, Scored, score
@@ -107,15 +107,12 @@ class SelfReference:
 
     def statements(self, split: str) -> Sequence[Statement]:
         """Of a split; those with a control where one is asked for."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if not self.path:
             count = self.items or 1
-            found = self_reference.made(split, count if split == "test" else -(-count // 2))
-        elif self.items is None:
-            found = self._read if split == "test" else ()
+            found = self_reference.made(split, count if split == "test" else splits.half(count))
         else:
-            found = self._read[: self.items] if split == "test" else self._read[self.items :][: -(-self.items // 2)]
+            found = splits.part(self._read, self.items, split)
         return found if self.control == "none" else [one for one in found if one.control]
 
     @cached_property

@@ -40,6 +40,7 @@ from trivium.core.method import find, method
 from trivium.core.nouns import Example, Generation, Measure, Observation, Stop, Trace
 from trivium.core.protocols import Decoder, LanguageModel
 from trivium.data import prompts as built_in
+from trivium.data import splits
 from trivium.evaluation._watched import Seen, parameters_beside, watched
 from trivium.models.system import System
 
@@ -124,8 +125,7 @@ class Speed:
 
     def examples(self, split: str) -> Sequence[Example]:
         """Batches of the prompts of each kind; those for tuning are the built-in test ones, the wrong way round."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if split == "validation" and self.prompts:
             return ()
         given = self.prompts or built_in.prompts("validation" if split == "test" else "test")

@@ -28,7 +28,7 @@ from typing import ClassVar
 
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import word_lists
+from trivium.data import splits, word_lists
 from trivium.data.word_lists import CONDITIONS, Sort, Telling, Vignette
 from trivium.evaluation._together import together
 from trivium.models.scoring import Request, Scored, score
@@ -83,7 +83,7 @@ class VerbatimMemory:
 
     def vignettes(self, split: str) -> list[Vignette]:
         """Those of a split."""
-        return word_lists.vignettes(self.lists, self.items if split == "test" else -(-self.items // 2), split)
+        return word_lists.vignettes(self.lists, self.items if split == "test" else splits.half(self.items), split)
 
     def examples(self, split: str) -> list[Example]:
         return [

@@ -1,0 +1,125 @@
+"""kNN-LM taken apart: figures by hand from the store, one factor at a time, and controls."""
+
+import math
+
+import pytest
+import torch
+
+from tests.families import wrapped
+from trivium.data.corpus import Corpus
+from trivium.evaluation.knn_lm import Figures, KnnLM
+from trivium.models.datastore import entries
+from trivium.models.system import System
+from trivium.tokenization.byte import ByteTokenizer
+
+LINES = [f"the {one} went to the {two} and saw the {three}. it was a day in {one}" for one, two, three in
+         [("fox", "well", "sun"), ("owl", "barn", "moon"), ("hare", "hill", "rain"), ("mole", "lake", "snow"),
+          ("bear", "mill", "wind"), ("crow", "gate", "fog")]]  # fmt: skip
+CORPUS = Corpus("lines", {"train": LINES[:3], "validation": LINES[3:4], "test": [*LINES[4:], "x"]})
+TASK = KnnLM(CORPUS, neighbours=5, documents=3, characters=60, temperatures=(0.1, 1.0), batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def system():
+    return System(wrapped("llama", vocab_size=259), ByteTokenizer(), "made")
+
+
+def tables(system, task, texts):
+    """By sorting all distances: the model's and the neighbours' log-probabilities of every token."""
+    store, asked = entries(system, CORPUS["train"]), entries(system, texts, likelihoods=True)
+    scores = -(asked.keys.double()[:, None] - store.keys.double()).square().sum(-1)
+    best, index = scores.sort(dim=1, descending=True)
+    best, values = best[:, : task.neighbours], store.values[index[:, : task.neighbours]]
+    return asked, best, values
+
+
+def test_figures_are_those_of_sorting_everything(system):
+    tuning, near, _ = tables(system, TASK, CORPUS["validation"])
+    scale = float((-near).mean())
+    best = None
+    for temperature in TASK.temperatures:
+        _, near, values = tables(system, TASK, CORPUS["validation"])
+        p = ((near / scale / temperature).softmax(1) * (values == tuning.values[:, None])).sum(1)
+        for at in range(200):
+            share = at / 199
+            loss = -float(((1 - share) * tuning.logp.exp() + share * p).log().mean())
+            if best is None or loss < best[0] - 1e-12:
+                best = loss, temperature, share
+    texts = [text[:60] for text in CORPUS["test"]]
+    test, near, values = tables(system, TASK, texts)
+    p = ((near / scale / best[1]).softmax(1) * (values == test.values[:, None])).sum(1)
+    lm = test.logp.exp()
+    mixed = (1 - best[2]) * lm + best[2] * p
+    got = TASK.figures(system, TASK.read(system))
+    assert (got.temperature, got.share) == (best[1], pytest.approx(best[2]))
+    assert got.share > 0.3  # a random model knows less than its store
+    assert got.lm == pytest.approx(-float(test.logp.sum()))
+    assert got.mixed == pytest.approx(-float(mixed.log().sum()), rel=1e-5)
+    assert got.best == pytest.approx(-float(torch.maximum(lm, p).log().sum()), rel=1e-5)
+    assert got.helped == pytest.approx(float((p > lm).double().mean()))
+    assert (got.tokens, got.words) == (121, sum(len(text.split()) for text in texts))
+    assert got.best <= min(got.lm, got.mixed)
+    observed = [TASK.score(system, example).values for example in TASK.examples("test")]
+    for name, whole in (("lm", got.lm), ("loss", got.mixed), ("oracle", got.best), ("helped", 121 * got.helped)):
+        assert sum(each[name] * each["tokens"] for each in observed) == pytest.approx(whole, rel=1e-6)
+    assert observed[0]["gain"] == pytest.approx(observed[0]["lm"] - observed[0]["loss"])
+    assert [each["tokens"] for each in observed] == [60, 60, 1]
+    assert [(each["lm"], each["loss"]) for each in observed] == [pytest.approx(each) for each in got.by_text]
+
+
+def test_one_factor_at_a_time(system):
+    found = TASK.vary(
+        system,
+        {
+            "representation": ["ffn", "final"],
+            "similarity": ["l2", "dot"],
+            "temperature": [0.1, 1.0],
+            "share": [0.1, 1.0],
+            "whiten": [True],
+            "shuffled": [True],
+        },
+    )
+    plain = TASK.figures(system, TASK.read(system))
+    for same in (found["representation"]["ffn"], found["similarity"]["l2"], found["share"]["1.0"]):
+        assert same.mixed == pytest.approx(plain.mixed)
+    assert found["temperature"][str(plain.temperature)].mixed == pytest.approx(plain.mixed)
+    alone = KnnLM(CORPUS, neighbours=5, documents=3, characters=60, temperatures=(0.1, 1.0), representation="final")
+    assert alone.figures(system, alone.read(system)).mixed == pytest.approx(found["representation"]["final"].mixed)
+    different = [found["representation"]["final"], found["similarity"]["dot"], found["whiten"]["True"]]
+    assert len({round(one.mixed, 3) for one in (*different, plain)}) == 4
+    assert found["share"]["0.1"].mixed > plain.mixed
+    control = found["shuffled"]["True"]
+    assert control.helped < plain.helped
+    assert plain.gain_over(control) > 0.1
+    assert plain.gain_over(plain) == 0
+    with pytest.raises(ValueError, match="a factor is one of"):
+        TASK.vary(system, {"neighbours": [3]})
+
+
+def test_perplexities_per_token_and_per_word_and_what_does_not_compare():
+    one = Figures(lm=20.0, mixed=10.0, best=5.0, helped=0.5, share=0.2, temperature=1.0, tokens=10, words=4)
+    assert one.perplexity() == pytest.approx(math.e)
+    assert one.perplexity("lm") == pytest.approx(math.exp(2))
+    assert one.perplexity("best", per_word=True) == pytest.approx(math.exp(5 / 4))
+    other = Figures(lm=20.0, mixed=12.0, best=5.0, helped=0.5, share=0.2, temperature=1.0, tokens=10, words=4)
+    assert one.gain_over(other) == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="10 tokens of 4 words and 11 of 4 are not the same text"):
+        one.gain_over(Figures(20.0, 12.0, 5.0, 0.5, 0.2, 1.0, 11, 4))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"store": 0}, {"tuning": 0}, {"documents": 0}, {"characters": 0}, {"neighbours": 0}, {"grid": 1}, {"length": 1},
+        {"batch_size": 0}, {"share": 0.0}, {"share": 1.5}, {"temperatures": ()}, {"temperatures": (0.0,)},
+        {"representation": "no"}, {"similarity": "no"},
+    ],
+)  # fmt: skip
+def test_settings_out_of_range(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        KnnLM(**wrong)
+
+
+def test_more_neighbours_than_entries_are_refused(system):
+    with pytest.raises(ValueError, match="entries there are to find, got 5000"):
+        KnnLM(CORPUS, neighbours=5000).figures(system, TASK.read(system))
