@@ -14,6 +14,11 @@ PLANTED = ("cookies", "code")
 _LINES = ("We use cookies", "By going on you accept", "Click here to", "Share this", "Javascript must")
 
 
+def _said(text: str) -> list[str]:
+    """The lines that say something: an empty one between paragraphs falls too, and harms nobody."""
+    return [line for line in text.split("\n") if line.strip()]
+
+
 def run(bar: Bar) -> ClaimResult:
     """Share of documents with planted lines that are cleaned of them or dropped, less that of clean ones that are
     changed or dropped."""
@@ -31,7 +36,7 @@ def run(bar: Bar) -> ClaimResult:
                 if document.metadata.get("planted"):
                     cleaned.append(text is None or not any(line in text for line in (*_LINES, "function ")))
                 else:
-                    harmed.append(text != document.text)
+                    harmed.append(text is None or _said(text) != _said(document.text))
             rates = sum(cleaned) / len(cleaned), sum(harmed) / len(harmed)
             figures.setdefault(f"{variant}, cleaned", []).append(rates[0])
             figures.setdefault(f"{variant}, clean harmed", []).append(rates[1])

@@ -1,5 +1,7 @@
 """Exemplars written under differential privacy tell a small model more than none do."""
 
+from typing import Any
+
 from claims.prompting._labelled import snips
 from trivium.compare.claim import Claim, ClaimResult, judge
 from trivium.core.progress import Bar
@@ -24,16 +26,17 @@ def run(bar: Bar) -> ClaimResult:
     }
     bar.total = SEEDS * len(arms)
     found: dict[str, list[float]] = {name: [] for name in arms}
-    budgets, texts = {}, []
+    budgets, texts = "", []
     for seed in range(SEEDS):
         for name, method in arms.items():
             steps = method(task, system, generator=generator(seed, "claim", name))
             seen = [task.score(system, example, steps).values["accuracy"] for example in task.examples("test")]
             found[name].append(sum(seen) / len(seen))
+            if name == "private" and not texts:
+                made: Any = steps
+                texts = [f"{one.label}: {next(iter(one.fields.values()))}" for one in made.wording.exemplars]
+                budgets = made.tells()["privacy"]
             bar.advance()
-    made, spent = private.exemplars(task, system, generator=generator(0, "claim", "private"))  # type: ignore[arg-type]
-    texts = [f"{one.label}: {next(iter(one.fields.values()))}" for one in made]
-    budgets = {label: str(budget) for label, budget in spent.items()}
     gaps = [one - other for one, other in zip(found["private"], found["none"], strict=True)]
     return judge(gaps, accuracy=found, budgets_by_label=budgets, exemplars_of_seed_0=texts)
 

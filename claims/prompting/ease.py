@@ -18,6 +18,8 @@ BUDGET = 40
 ITEMS = 20
 TEST = 100
 POOL = 40
+CANDIDATES = 25
+"""Of a round of the model's search; each is read as a text."""
 
 
 def run(bar: Bar) -> ClaimResult:
@@ -37,7 +39,7 @@ def run(bar: Bar) -> ClaimResult:
     system, gaps, accuracies = load("smollm2-135m"), [], []
     for seed in range(SEEDS):
         pair = []
-        for method in (Ease(evaluations=BUDGET, items=ITEMS), replace(theirs, items=ITEMS)):
+        for method in (Ease(evaluations=BUDGET, items=ITEMS, candidates=CANDIDATES), replace(theirs, items=ITEMS)):
             pair.append(held_out(method, mapped(seed, TEST), system, seed))
             bar.advance()
         accuracies.append(pair)

@@ -95,10 +95,11 @@ def visible_attention(taps: Mapping[str, nn.Identity]) -> Callable[..., tuple[Te
         layer = f"blocks.{module.layer_idx}.attn"
         scores = taps[f"{layer}.scores"](scores)
         if attention_mask is not None and attention_mask.dtype == torch.bool:
-            scores = scores.masked_fill(~attention_mask, torch.finfo(wide).min)
+            scores = scores.masked_fill(~attention_mask, float("-inf"))
         elif attention_mask is not None:
             scores = scores + attention_mask
-        weights = taps[f"{layer}.weights"](scores.softmax(-1))
+        blind = (scores == float("-inf")).all(-1, keepdim=True)  # who sees nothing, since an edit took it away
+        weights = taps[f"{layer}.weights"](scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0))
         dropped = nn.functional.dropout(weights, dropout, module.training)
         return (dropped @ value).to(query.dtype).transpose(1, 2).contiguous(), weights
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trivium.core.errors import NotFinite
 from trivium.core.protocols import LanguageModel, Tokenizer
+from trivium.core.text import size
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def likelihoods(
     for number, document in enumerate(documents):
         ids = tokenizer.encode(document)
         unseen = len(tokenizer.bytes_of(ids[0])) if ids and not opening else 0
-        sizes.append(len(document.encode("utf-8", errors="surrogatepass")) - unseen)
+        sizes.append(size(document) - unseen)
         windows += _windows(number, [*opening, *ids], max(len(opening), 1), length)
 
     bits, counts = [0.0] * len(sizes), [0] * len(sizes)

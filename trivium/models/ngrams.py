@@ -96,7 +96,7 @@ class ByteNgrams(LanguageModel):
     def sites(self) -> tuple[str, ...]:
         return ()
 
-    def capture(self, *names: str) -> AbstractContextManager[dict[str, Tensor]]:
+    def capture(self, *names: str, **keep: object) -> AbstractContextManager[dict[str, Tensor]]:
         if names:
             raise NotOffered(f"counted bytes have no site {names[0]!r}")
         return nullcontext({})

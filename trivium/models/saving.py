@@ -40,7 +40,7 @@ def configuration(model: Native) -> dict[str, Any]:
         "hidden_size": model.width,
         "num_hidden_layers": model.depth,
         "max_position_embeddings": model.max_positions,
-        "tie_word_embeddings": "head.weight" in weights and weights["head.weight"] is weights["embedding.weight"],
+        "tie_word_embeddings": "head.weight" in weights and weights["head.weight"] is weights.get("embedding.weight"),
         "dtype": str(model.dtype).removeprefix("torch."),
     }
 

@@ -29,6 +29,8 @@ SHIPPED = {"tiny": Path(__file__).resolve().parent / "tiny"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+FACTORS = "factors.safetensors"
+"""Beside the weights: of an embedding that is the product of two matrices; see ``models.factorised``."""
 
 
 def load(
@@ -104,6 +106,10 @@ def load(
             stands_for(model, whole)  # what was trained for the model drafts for it in 8 bits too
         else:
             model = wrap(opened, compile=compile)
+    if (folder / FACTORS).is_file():
+        from trivium.models.factorised import put_back  # brings transformers in
+
+        model = put_back(model, folder)
     name = Path(name_or_path).name if Path(name_or_path).exists() else str(name_or_path)
     return System(
         model.eval(),
@@ -134,12 +140,15 @@ def _parts(name_or_path: str | Path) -> tuple[str | Path, Path | None]:
 
 def store(system: System, folder: str | Path) -> None:
     """Write a system into a folder that ``load`` opens."""
-    model, tokenizer = cast(Any, system.model), cast(Any, system.tokenizer)
+    from trivium.models.factorised import materialised, save_factors  # brings transformers in
+
+    model, tokenizer = cast(Any, materialised(system.model)), cast(Any, system.tokenizer)
     if isinstance(model, Skeleton):
         save(model, folder, tokenizer)
     else:
         model.inner.save_pretrained(folder)
         tokenizer.save(folder)
+    save_factors(system.model, folder)
 
 
 def _kind_of_device(device: str) -> str:
@@ -190,7 +199,7 @@ def resolve(name_or_path: str | Path, *, remote_code: bool = False, bar: Bar | N
 
 def fingerprint(folder: Path) -> str:
     """SHA-256 over the names and hashes of configuration, weights and tokenizer."""
-    wanted = [WEIGHTS, INDEX, "config.json", *_shards(folder), "tokenizer_config.json", "chat_template.jinja"]
+    wanted = [WEIGHTS, INDEX, FACTORS, "config.json", *_shards(folder), "tokenizer_config.json", "chat_template.jinja"]
     wanted += ["tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt"]
     there = sorted({name for name in wanted if (folder / name).is_file()})
     return files.sha256(json.dumps([(name, wheels.hashed(folder / name)) for name in there]).encode())
