@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trivium.attribution._explanation import explain
     from trivium.compare.comparison import Comparison
     from trivium.core.budget import Budget
     from trivium.core.method import find, names
@@ -17,12 +18,13 @@ __version__ = "0.1.0"
 _WHERE = {
     "Budget": "trivium.core.budget",
     "Comparison": "trivium.compare.comparison",
+    "explain": "trivium.attribution._explanation",
     "find": "trivium.core.method",
     "load": "trivium.models.sources",
     "names": "trivium.core.method",
 }
 
-__all__ = ["Budget", "Comparison", "find", "load", "names"]
+__all__ = ["Budget", "Comparison", "explain", "find", "load", "names"]
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from tests.compare.fakes import system
-from trivium.compare import batteries, evaluated
+from trivium.compare import batteries, evaluated, findings
 from trivium.compare.checklist import checklist, missing
 from trivium.compare.comparison import Comparison, remake
 from trivium.compare.models import Models, Named, contender
@@ -18,7 +18,9 @@ from trivium.compare.pooled_rows import PooledRows
 from trivium.compare.report import page
 from trivium.core.errors import NotOffered, UnknownName
 from trivium.core.nouns import Example, Measure, Observation
+from trivium.evaluation import _harness
 from trivium.evaluation.battery import Battery
+from trivium.evaluation.harness_task import HarnessTask
 from trivium.evaluation.multiple_choice import MultipleChoice
 from trivium.evaluation.recall import Recall
 
@@ -215,6 +217,19 @@ def test_one_model_is_open_at_a_time():
     assert opened == ["a", "b", "a"]
 
 
+def test_the_suite_of_what_is_taught(tmp_path):
+    found = dict(batteries.battery("fine_tuning"))
+    assert list(found) == ["intents", "answers"]
+    assert found["answers"].form == "answers"
+    with pytest.raises(ValueError, match=r"holds none of glue, snips, sciq/validation\.jsonl, ud/en_ewt"):
+        batteries.battery("fine_tuning", tmp_path)
+    (tmp_path / "glue").mkdir()
+    (tmp_path / "snips").mkdir()
+    found = dict(batteries.battery("fine_tuning", tmp_path))
+    assert list(found) == ["glue", "intents"]
+    assert (found["glue"].path, found["glue"].form) == (str(tmp_path / "glue"), "lines")
+
+
 def test_what_makes_no_sense_is_refused(tmp_path):
     with pytest.raises(ValueError, match="leave system, budget and trials away"):
         Comparison("evaluation", ["tiny"], budget="4 evaluations")
@@ -231,13 +246,82 @@ def test_what_makes_no_sense_is_refused(tmp_path):
 def test_suites_and_limits(tmp_path):
     assert batteries.limited(MultipleChoice(), 5, 2) == MultipleChoice(items=5, batch_size=2)
     assert batteries.limited(Recall("needle"), 5, 2) == Recall("needle", documents=5)
-    for name in batteries.SUITES:
+    with pytest.raises(ValueError, match="the suite 'sets' is about known sets: give the folder"):
+        batteries.battery("sets")
+    for name in batteries.SUITES.keys() - {"sets"}:
         labels, tasks = zip(*batteries.battery(name), strict=True)
         assert Battery(tasks, labels, 2).examples("test")
     (tmp_path / "piqa").mkdir()
     row = {"goal": "rest", "sol1": "sit", "sol2": "run", "label": 0}
     (tmp_path / "piqa" / "validation.jsonl").write_text(json.dumps(row))
     assert [label for label, _ in batteries.battery("choices", tmp_path)] == ["piqa"]
+
+
+def test_a_suite_of_every_set_that_is_there(tmp_path):
+    with pytest.raises(ValueError, match="holds none of the sets that are known: arc, openbookqa"):
+        batteries.battery("sets", tmp_path)
+    for name in ("aqua", "snips", "gsm8k", "blimp"):
+        (tmp_path / name).mkdir()
+    row = {"question": "Half of four?", "options": ["A)1", "B)2 "], "rationale": "", "correct": "B"}
+    (tmp_path / "aqua" / "dev.json").write_text(json.dumps(row))
+    found = dict(batteries.battery("sets", tmp_path))
+    assert list(found) == ["aqua", "blimp", "gsm8k", "slots"]
+    (question,) = found["aqua"].questions("test")
+    assert (question.options, question.answer) == (("1", "2"), 1)
+    assert batteries.limited(found["gsm8k"], 3, None).items == 3
+
+
+def test_written_sums(tmp_path):
+    """Two examples with their reasoning, the question, and the number behind the marks or the last one."""
+    for split, number in (("train", 2), ("test", 1)):
+        rows = [{"question": f"{split} {n}?", "answer": f"It is {n}.\n#### 1,00{n}"} for n in range(number)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    task = HarnessTask(str(batteries.TASKS / "gsm8k.yaml"), data=str(tmp_path))
+    ((_, item),) = task.asked("test")
+    assert item.requests[0][0] == (
+        "Question: train 0?\nAnswer: It is 0.\n#### 1,000\n\nQuestion: train 1?\nAnswer: It is 1.\n#### 1,001\n\n"
+        "Question: test 0?\nAnswer:"
+    )
+    assert item.gold == "1,000"
+    declared = task.declared[0]
+    for said, marks, last in (
+        (" So 900 and more.\n#### 1000", 1.0, 1.0),
+        (" 3 + 4 = 7, so 1,000", 0.0, 1.0),
+        (" #### 7 eggs", 0.0, 0.0),
+    ):
+        values = [
+            _harness.of_writing(declared, item, _first(_harness.filtered(one, said)))[0]["exact_match"]
+            for one in declared.filters
+        ]
+        assert values == [marks, last]
+
+
+def _first(kept):
+    return kept if isinstance(kept, str) else kept[0]
+
+
+def test_a_report_of_several_tasks_holds_some_examples_of_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(findings, "SHOWN_BYTES", 3000)
+    tasks = [Says(), Says(30, lacks="none")]
+    report = run(tmp_path, task=[Battery(tuple(tasks), ("one", "two"))])
+    groups = [example["group"] for example in report.data["examples"]]
+    assert 2 <= len(groups) < 54
+    assert abs(groups.count("one") - groups.count("two")) <= 1
+    assert f"{len(groups)} of 54 are on this page" in page(report.data)
+    assert "all are in records.jsonl" in page(report.data)
+
+
+def test_many_tasks_stand_below_each_other(tmp_path):
+    few, many = (Battery(tuple(Says(20 + n) for n in range(count))) for count in (8, 9))
+    small, large = run(tmp_path / "few", task=[few]).data, run(tmp_path / "many", task=[many]).data
+    assert 'id="leaders"' not in page(small)
+    assert 'id="leaders"' in page(large)
+    table = page(large).split('id="leaders"')[1].split("</section>")[0]
+    assert table.count("<tr>") == 1 + len(large["leading"])
+    verdicts = [pair["verdict"] for pair in large["pairs"] if pair["measure"] in large["leading"]]
+    assert len(verdicts) == 9  # the rate of wins has none
+    assert all(table.count(f">{verdict}<") == verdicts.count(verdict) for verdict in set(verdicts))
+    assert large["question"] == "Which model is best by 9 tasks, Says 20, Says 21, Says 22 and others?"
 
 
 # Measures of all rows -------------------------------------------------------------------------------------------------

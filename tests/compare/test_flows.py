@@ -243,7 +243,7 @@ class Short(Faithfulness):
 
 def test_explainers_at_a_budget_of_evaluations(tmp_path, tiny):
     task = Short(draws=2, hard_draws=2)
-    contenders = ["occlusion", "gradient_times_input", "integrated_gradients"]
+    contenders = ["occlusion", "gradient_times_input", "integrated_gradients", "lime", "reagent"]
     report = Comparison("attribution", contenders, system=tiny, task=task, seeds=1).run(tmp_path)
     for name in contenders:
         row = report.contender(name)

@@ -166,9 +166,10 @@ def test_tables_of_labels_by_hand():
     cluster = {example: example for example in right}
     values = {
         name: Pooled(name, {"a": own}, right, cluster).summary("a").mean
-        for name in ("macro_f1", "label_bias", "scaled_f1", "scaled_accuracy")
+        for name in ("macro_f1", "matthews", "label_bias", "scaled_f1", "scaled_accuracy")
     }
     assert values == {
+        "matthews": pytest.approx((3 * 4 - (2 * 1 + 2 * 2)) / ((16 - 8) * (16 - 6)) ** 0.5),
         "macro_f1": pytest.approx((2 / 3 + 0 + 1) / 3),
         "label_bias": pytest.approx(0.25),
         "scaled_f1": pytest.approx((2 / 3 + 0 + 1) / 3),  # of a reference that is right throughout

@@ -82,6 +82,21 @@ def test_suites_are_known_by_kind():
         suites.suite("attribution", "lossless")
 
 
+def test_the_suite_of_explainers_runs_them_as_their_paper_does():
+    suite = suites.suite("attribution", "reagent-paper")
+    found = suite.contenders((), "float32", "cpu")
+    assert next(iter(found.values())) == find("attribution", "gradient_times_input")()
+    assert describe(found["integrated_gradients"]) == (
+        'integrated_gradients(steps=101, baseline="zero", rule="riemann", normalize="softmax")'
+    )
+    assert {describe(build("attribution", describe(each))) for each in found.values()} == set(
+        map(describe, found.values())
+    )
+    assert build("evaluation", suite.task).distance == "reference"
+    affordable = found["reagent"].within(int(suite.budget.split()[0]))
+    assert affordable == found["reagent"]  # the paper's steps fit
+
+
 def test_the_quality_suite_pairs_a_draft_model_with_what_needs_one(tmp_path):
     (tmp_path / "draft.json").write_text("{}")
     alone, found = suites.quality((), "float32"), suites.quality((tmp_path,), "float32")

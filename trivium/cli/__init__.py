@@ -38,6 +38,7 @@ ORDER = (
     "decoder",
     "stories",
     "attribute",
+    "probe",
     "rate",
     "dsl",
 )

@@ -32,20 +32,20 @@ class Command:
     A suite is a comparison that ships, with contenders, task, budget and seeds chosen: of decoding, lossless
     (speculative decoders of every sort against plain greedy and transformers' own, timed in turns on copy, chat and
     code, in batches of 1 and 4) and quality; of architectures, decoders (all that write from left to right, each with
-    five learning rates, at three budgets). Example:
+    five learning rates, at three budgets); of attribution, reagent-paper. Example:
     trivium compare decoding --suite lossless --drafts heads/ draft/ --dtype bfloat16
     trivium compare architectures --suite decoders --training "training(corpus='my_texts/')"
     """
 
     kind: Positional[str]
-    """What varies: decoding, drafting, prompting, routing, attribution, evaluation (of models), architectures or
-    objectives."""
+    """What varies: decoding, drafting, prompting, routing, attribution, probing, evaluation (of models), architectures
+    or objectives."""
     contenders: tuple[str, ...] = ()
     """Methods written like calls; by default every method of the kind with its defaults. The baseline is added. Of the
     kind evaluation: models."""
     suite: str | None = None
-    """A comparison that ships: lossless or quality of decoding, decoders of architectures. What is given besides takes
-    the place of the suite's own."""
+    """A comparison that ships: lossless, quality, decoders or reagent-paper, see above. What is given besides takes the
+    place of the suite's own."""
     drafts: tuple[Path, ...] = ()
     """Folders made by `trivium draft train` or `trivium draft make`, for the suite's contenders that need one."""
     model: str = "smollm2-135m"

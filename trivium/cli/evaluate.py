@@ -29,11 +29,12 @@ class Command:
     """
 
     models: Positional[tuple[str, ...]]
-    """Folders, known names or hub identifiers; with settings such as "smollm2-135m(dtype='bfloat16')". Differences are
-    taken to the first."""
+    """Folders, known names or hub identifiers; with settings such as "smollm2-135m(dtype='bfloat16')"; or an
+    OpenAI-compatible server, "server:http://localhost:8000/v1?model=NAME&prefix=<|endoftext|>", its key in
+    OPENAI_API_KEY. Differences are taken to the first."""
     suite: str | None = None
-    """Tasks that ship: quick (choices, held-out text, recall), choices, helm, languages, or one of these, such as
-    norwegian."""
+    """Tasks that ship: quick (choices, held-out text, recall), choices, helm, fine_tuning, languages, or one of these,
+    such as norwegian; sets (every known set in the folder --data, an hour at most for a small model on two cores)."""
     tasks: tuple[str, ...] = ()
     """Methods of the kind evaluation, written like calls, such as "multiple_choice(path='piqa.jsonl', form='piqa')"."""
     data: Path | None = None
@@ -114,9 +115,13 @@ def told(report: Report) -> None:
     empty = [
         (contender["name"], name, entry) for contender in contenders for name, entry in contender["absent"].items()
     ]
+    reasons: dict[tuple[str, str, str], list[str]] = {}
     for who, name, entry in empty:
         if entry["word"] == "failed" or name in report.data["leading"]:
-            out.print(f"{who}, {name}: {entry['word']}: {entry['why']}", markup=False)
+            reasons.setdefault((who, entry["word"], entry["why"]), []).append(name)
+    for (who, word, why), names in reasons.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        out.print(f"{who}, {names[0]}{more}: {word}: {why}", markup=False)
     if empty:
         out.print(f"{len(empty)} cells have no value; the page says of each why")
     out.print(f"\nreport: {report.page}", markup=False)

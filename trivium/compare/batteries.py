@@ -72,8 +72,8 @@ def _quick(data: Path | None) -> Tasks:
 
 
 def _helm(data: Path | None) -> Tasks:
-    """Scenarios by seven metrics: choices by three adapters, answers that are written, texts that are read, openings;
-    with a folder, its sets of questions besides."""
+    """Scenarios by seven metrics: choices by three adapters, answers that are written, texts that are read, openings,
+    passages to be ranked; with a folder, its sets of questions besides."""
     helm = find("evaluation", "helm")
     yield "scenes", helm()
     yield "scenes, joint", helm(adapter="joint")
@@ -82,8 +82,30 @@ def _helm(data: Path | None) -> Tasks:
     yield "kinds of words", helm(scenario="kinds")
     yield "scenes, read", helm(adapter="language_modeling")
     yield "openings", helm(scenario="openings", adapter="generation", completions=2)
+    yield "passages, ranked", helm(scenario="passages", adapter="ranking", shots=2)
     for label, form, path in known(data) if data is not None else ():
         yield label, helm(path=str(path), form=form, items=120)
+
+
+def _taught(data: Path | None) -> Tasks:
+    """Classes of texts that a model is taught first, each seed with the rate that suits it: of our own, or those sets
+    of the folder that hold any, and the tasks in its folder ``glue``."""
+    fine_tuning = partial(find("evaluation", "fine_tuning"), rates=(5e-5, 3e-4, 1e-3))
+    if data is None:
+        yield "intents", fine_tuning()
+        yield "answers", fine_tuning(form="answers")
+        return
+    places = {
+        "lines": data / "glue",
+        "intents": data / "snips",
+        "answers": data / "sciq" / "validation.jsonl",
+        "acceptability": data / "ud" / f"{TREEBANKS['english']}-ud-dev.conllu",
+    }
+    found = {form: path for form, path in places.items() if path.exists()}
+    if not found:
+        raise ValueError(f"{data} holds none of {', '.join(str(path.relative_to(data)) for path in places.values())}")
+    for form, path in found.items():
+        yield "glue" if form == "lines" else form, fine_tuning(path=str(path), form=form, learnt=1000, items=400)
 
 
 TREEBANKS: Mapping[str, str] = {
@@ -110,10 +132,83 @@ def _languages(data: Path | None) -> Tasks:
         yield from _language(data, name)
 
 
+ITEMS: Mapping[str, int | None] = {
+    "arc": None,
+    "openbookqa": None,
+    "commonsense_qa": 500,
+    "piqa": 400,
+    "sciq": 300,
+    "hellaswag": 200,
+    "aqua": None,
+    "blimp": 40,
+    "mmlu_medical": 40,
+    "gsm8k": 32,
+    "crows_pairs": 600,
+    "winogender": None,
+    "natural_stories": None,
+    "snips": 12,
+    "wikitext2": 8,
+    "ud": 100,
+}
+"""Folder of a set -> items of it that the suite of all sets takes: of each paradigm, subject or treebank where there
+are several, utterances in each noise, articles."""
+TASKS = Path(__file__).resolve().parents[1] / "data" / "tasks"
+"""Declarations of tasks that ship."""
+
+
+def _sets(data: Path | None) -> Tasks:
+    """Every known set in the folder, so many items of each that a small model is through within the hour on two cores:
+    questions, minimal pairs, sums, stereotypes, articles, stories with reading times, slots, treebanks."""
+    if data is None:
+        raise ValueError("the suite 'sets' is about known sets: give the folder that holds them as data")
+    found = list(_every(data))
+    if not found:
+        raise ValueError(f"{data} holds none of the sets that are known: {', '.join(ITEMS)}")
+    yield from found
+
+
+def _every(data: Path) -> Tasks:
+    make = lambda name, **settings: find("evaluation", name)(**settings)  # noqa: E731
+    there = {name: data / name for name in ITEMS if (data / name).exists()}
+    for label, (form, name) in {**SETS, "aqua": ("aqua", "dev.json")}.items():
+        if label in there and (path := there[label] / name).is_file():
+            yield label, make("multiple_choice", path=str(path), form=form, items=ITEMS[label])
+    if "blimp" in there:
+        yield "blimp", make("babylm", path=str(there["blimp"]), items=ITEMS["blimp"], alike="skip")
+    if "mmlu_medical" in there:
+        path = str(there["mmlu_medical"])
+        yield "medicine", make("medical", path=path, items=ITEMS["mmlu_medical"])
+        yield "medicine, by letter", make("medical", path=path, items=ITEMS["mmlu_medical"], by="letter", shots=3)
+    if "gsm8k" in there:
+        path = str(TASKS / "gsm8k.yaml")
+        yield "gsm8k", make("harness_task", path=path, data=str(there["gsm8k"]), items=ITEMS["gsm8k"])
+    if "crows_pairs" in there:
+        path = str(there["crows_pairs"] / "crows_pairs_anonymized.csv")
+        yield "crows_pairs", make("stereotypes", path=path, form="crows_pairs", items=ITEMS["crows_pairs"])
+    if "winogender" in there:
+        path = str(there["winogender"])
+        yield "winogender", make("stereotypes", path=path, form="winogender", items=ITEMS["winogender"])
+    if "wikitext2" in there:
+        path = str(there["wikitext2"] / "valid.txt")
+        yield "wikitext", make("perplexity", path=path, form="wikitext", items=ITEMS["wikitext2"], batch_size=1)
+    if "natural_stories" in there:
+        path = str(there["natural_stories"])
+        yield "reading times", make("reading_times", path=path, items=ITEMS["natural_stories"])
+    if "snips" in there:
+        yield "slots", make("slot_noise", path=str(there["snips"]), items=ITEMS["snips"])
+    if "ud" in there:
+        for name, bank in TREEBANKS.items():
+            if (path := there["ud"] / f"{bank}-ud-dev.conllu").is_file():
+                task = make("languages", language=name, path=str(path), items=ITEMS["ud"])
+                yield name.replace("_", " "), task
+
+
 SUITES: Mapping[str, Callable[[Path | None], Tasks]] = {
     "quick": _quick,
     "choices": _choices,
     "helm": _helm,
+    "fine_tuning": _taught,
     "languages": _languages,
+    "sets": _sets,
     **{name: partial(_language, name=name) for name in TREEBANKS},
 }

@@ -41,7 +41,7 @@ def checklist(shown: Mapping[str, Any], report: Mapping[str, Any]) -> list[Answe
         ("prompt", "How many formats were tried?", said("formats")),
         ("decoding", "With which settings and stop rules?", said("decoding")),
         ("baselines", "What would chance or the majority reach?", said("chance")),
-        ("baselines", "What does a simple or a tuned small model reach?", ""),
+        ("baselines", "What does a simple or a tuned small model reach?", said("simple")),
         ("uncertainty", "With which intervals and tests?",
          _join([*statistics["interval"], *statistics["test"]]) or "intervals over clusters of examples"),
         ("uncertainty", "For how many comparisons were they corrected?",

@@ -293,7 +293,7 @@ def _method(kind: str, given: Any) -> Any:
     made = text.build(kind, given) if isinstance(given, (str, text.Call)) else given
     if isinstance(made, type):
         raise TypeError(f"{made.__name__} is a class; give an object of it, such as {made.__name__}()")
-    verb = {"architectures": "build", "drafting": "start", "routing": "fit"}.get(kind, "__call__")
+    verb = {"architectures": "build", "drafting": "start", "routing": "fit", "probing": "fit"}.get(kind, "__call__")
     if not callable(getattr(made, verb, None)):
         raise TypeError(f"{made!r} cannot be compared as {kind}: it has no {verb}")
     return made

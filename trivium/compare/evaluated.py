@@ -17,6 +17,8 @@ WIN_RATE = "win_rate"
 GROUPS, EACH = 10, 5
 """Bars of a reliability diagram at most, and about how many items each holds at least."""
 NOT_APPLICABLE, FAILED = "not applicable", "failed"
+LACKING = frozenset({"NotOffered", "Withheld"})
+"""Errors by which a model says that it lacks what a task needs."""
 
 
 def parts(run: Any, data: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def parts(run: Any, data: dict[str, Any]) -> dict[str, Any]:
         "leading": [WIN_RATE, *leading] if rates else leading,
         "tasks": {label: {**run.shown["tasks"].get(label, {}), "measures": names} for label, names in homes.items()},
         "calibration": calibration(run),
+        "spreads": spreads(run),
     }
     return found | {"checklist": checklist(run.shown, data | found)}
 
@@ -68,7 +71,7 @@ def absent(run: Any, config: str, measures: Mapping[str, Any]) -> dict[str, dict
         if measure in measures and not failed:
             continue
         if failed:
-            lacks = all(record["error"]["type"] == "NotOffered" for record in failed)
+            lacks = all(record["error"]["type"] in LACKING for record in failed)
             why, count = reasons.most_common(1)[0]
             often = "" if lacks else f" ({count} of {len(failed)} that failed)"
             found[measure] = {"word": NOT_APPLICABLE if lacks else FAILED, "why": f"{why}{often}"}
@@ -85,8 +88,8 @@ def absent(run: Any, config: str, measures: Mapping[str, Any]) -> dict[str, dict
 
 def note(run: Any, entry: Mapping[str, Any]) -> str:
     """What failed, as it was; what a model lacks stands in the cells themselves."""
-    if not any(one["type"] != "NotOffered" for one in entry["failed"]):
-        return "; ".join(part for part in entry["note"].split("; ") if not part.endswith("failed: NotOffered"))
+    if not any(one["type"] not in LACKING for one in entry["failed"]):
+        return "; ".join(part for part in entry["note"].split("; ") if part.rpartition("failed: ")[2] not in LACKING)
     return entry["note"]
 
 
@@ -127,4 +130,24 @@ def calibration(run: Any) -> dict[str, dict[str, Any]]:
                 "ece_mass": ece(confidence, right),
                 "ece_width": ece(confidence, right, binning="width"),
             }
+    return found
+
+
+def spreads(run: Any) -> dict[str, dict[str, Any]]:
+    """Task -> model, by the way it answers -> "rates" of all formats, "observed" spreads of the searches, "null", how
+    many of the spreads of chance lie in each of the equal bins from 0 to 1, and "p" of each search, as far as known."""
+    found: dict[str, dict[str, Any]] = {}
+    for config, name in run.names.items():
+        for (example, _), record in run.done[config].items():
+            for way, one in (record["output"].get("spread") or {}).items():
+                label = f"{name}, written" if way == "writing" else name
+                place = found.setdefault(run.info[example]["group"], {}).setdefault(
+                    label, {"name": name, "rates": [], "observed": [], "null": [], "p": []}
+                )
+                place["rates"] += [right / count for right, count in one["rates"].values()]
+                place["observed"].append(one["observed"])
+                if "null" in one:
+                    before = place["null"] or [0] * len(one["null"])
+                    place["null"] = [a + b for a, b in zip(before, one["null"], strict=True)]
+                    place["p"].append(one["p"])
     return found

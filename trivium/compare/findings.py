@@ -4,6 +4,8 @@ Everything here is a function of ``comparison.json``, ``records.jsonl`` and ``pr
 again at any time without the model. The shape of the result is described in ``record``.
 """
 
+import itertools
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -23,6 +25,8 @@ from trivium.evaluation.stats.paired import Pair
 Record = Mapping[str, Any]
 
 SHOWN_EXAMPLES = 60
+SHOWN_BYTES = 2_000_000
+"""About how much of the examples of several tasks a report holds: as many of each task as fit."""
 LONGEST_SHOWN = 20_000
 RATES = {
     "new_tokens_per_second": ("new_tokens", "seconds", "tokens generated per second"),
@@ -410,8 +414,9 @@ def _tuned(entry: Mapping[str, Any], run: _Run, records: Sequence[Record]) -> li
 
 
 def _examples(run: _Run) -> list[dict[str, Any]]:
-    """Prompts with every contender's output beside each other; the first seeds where there are many."""
-    shown = []
+    """Prompts with the contenders' outputs beside each other; the first ones where there are many, of several tasks the
+    first of each."""
+    shown: list[dict[str, Any]] = []
     for seed in run.seeds:
         for example in run.info.values():
             outputs = {}
@@ -427,7 +432,22 @@ def _examples(run: _Run) -> list[dict[str, Any]]:
                     {"id": example["id"], "group": example["group"], "seed": seed, "prompt": example["prompt"],
                      "outputs": outputs}
                 )  # fmt: skip
-    return shown
+    return _fitting(shown) if run.homes else shown
+
+
+def _fitting(examples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One of each group in turn until the report is full; of every group at least one."""
+    groups: dict[str, list[int]] = {}
+    for at, example in enumerate(examples):
+        groups.setdefault(example["group"], []).append(at)
+    chosen: list[int] = []
+    room = SHOWN_BYTES
+    for turn, places in enumerate(itertools.zip_longest(*groups.values())):
+        for at in places:
+            if at is not None and (turn == 0 or room > 0):
+                room -= len(json.dumps(examples[at]))
+                chosen.append(at)
+    return [examples[at] for at in sorted(chosen)]
 
 
 def _output(record: Record | None, failure: Record | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from trivium.attribution import _page as attribution_page
+from trivium.attribution import _paper as attribution_paper
 from trivium.attribution import _render as attribution_text
 from trivium.compare.training import TrainedSystem, Training
 from trivium.core import meter
@@ -81,10 +82,11 @@ def needs_of(contender: object) -> frozenset[str]:
     return found
 
 
-def missing(kind: str, contender: object, system: object) -> tuple[str, ...]:
+def missing(kind: str, contender: object, system: object, task: object = None) -> tuple[str, ...]:
     """What the contender needs and the system's model does not offer; and where it is trained anew, on batches of text,
     the other kind of batch that it learns from. A contender whose needs are in no list of capabilities says itself what
-    it lacks: ``lacks(model)`` -> words."""
+    it lacks: ``lacks(model)`` -> words; and so does a task that suits some contenders only: ``refuses(contender)``.
+    """
     if isinstance(system, Training):
         learns_from = getattr(contender, "learns_from", Batch)
         return () if learns_from is Batch else (learns_from.__name__.lower(),)
@@ -92,7 +94,8 @@ def missing(kind: str, contender: object, system: object) -> tuple[str, ...]:
         return ()
     model = system.model  # type: ignore[attr-defined]
     own: Callable[[object], tuple[str, ...]] = getattr(contender, "lacks", lambda _: ())
-    return (*lacking(model, needs_of(_whole(kind, contender))), *own(model))
+    of_task: Callable[[object], tuple[str, ...]] = getattr(task, "refuses", lambda _: ())
+    return (*lacking(model, needs_of(_whole(kind, contender))), *own(model), *of_task(contender))
 
 
 def lossless(kind: str, contender: object) -> bool:
@@ -165,9 +168,17 @@ def _whole(kind: str, contender: Any) -> Any:
 def explain(
     explainer: Any, system: System, task: Any, example: Example, budget: Budget, generator: torch.Generator
 ) -> Attribution:
-    """Let the explainer attribute the prediction that the task's example asks about."""
+    """Let the explainer attribute the prediction that the task's example asks about, with as many samples or steps as
+    the budget allows where it has such and they would cost more."""
     ids, target = task.question(system, example)
+    if budget.unit == "evaluations" and hasattr(explainer, "within"):
+        explainer = explainer.within(int(budget.amount))
     return explainer(system.model, ids, target, generator=generator)
+
+
+def explainers_of(preset: str) -> dict[str, Any]:
+    """Explainers with the settings under which a paper compared them, by their names."""
+    return dict(attribution_paper.preset(preset))
 
 
 def explain_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
@@ -239,6 +250,31 @@ def routed_checks(system: System, task: Any, example: Example, budget: Budget) -
         )
 
 
+# probing ------------------------------------------------------------------------------------------------------------
+
+
+def probed(probing: Any, system: System, task: Any, example: None, budget: Budget, generator: torch.Generator) -> Any:
+    """Fit the probe to the activations and labels that the task gives; making these is charged to none. The budget is
+    in activations that it reads while it is fitted."""
+    activations, labels, groups = task.taught(system)
+    here = torch.Generator().manual_seed(generator.initial_seed())  # activations are on the processor
+    drawn = here.get_state()
+    probe = task.suited(probing).fit(activations, labels, generator=here, groups=groups)
+    if not torch.equal(drawn, here.get_state()):
+        torch.rand((), generator=generator, device=generator.device)  # so that its repeats count as such
+    return probe
+
+
+def probed_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
+    """The task gives something to fit probes to."""
+    for step in ("taught", "suited", "refuses"):
+        if not hasattr(task, step):
+            raise ValueError(
+                f"a comparison of probing needs a task with activations and labels, such as readout; "
+                f"{card_of(task).name} has no '{step}'"
+            )
+
+
 # architectures and objectives ---------------------------------------------------------------------------------------
 
 
@@ -307,6 +343,15 @@ HOLES: Mapping[str, Hole] = {
         fill=routed,
         once=True,
         check=routed_checks,
+    ),
+    "probing": Hole(
+        question="Which probe reads most by {task}, fitted with {budget}?",
+        budget=Budget("evaluations", 1_000_000),
+        baseline="linear_readout",
+        task="readout",
+        fill=probed,
+        once=True,
+        check=probed_checks,
     ),
     "architectures": Hole(
         question="Which architecture learns best by {task}, trained with {budget}?",

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from trivium.core.method import card_of
 from trivium.core.nouns import Example, Measure
 from trivium.models.system import System
 
+NAMED_TASKS = 6
+"""Tasks that a report's question calls by their names."""
 LONGEST_PROMPT = 4000
 """Characters of a prompt that a report shows."""
 LONGEST_TEXT = 200_000
@@ -65,7 +67,8 @@ class Plan:
     @cached_property
     def lacking(self) -> dict[str, tuple[str, ...]]:
         """Contenders that cannot run on this system, with what they need."""
-        found = {name: holes.missing(self.kind, method, self.opened) for name, method in self.methods.items()}
+        wanting = partial(holes.missing, self.kind, system=self.opened, task=self.task)
+        found = {name: wanting(method) for name, method in self.methods.items()}
         return {name: words for name, words in found.items() if words}
 
     @cached_property
@@ -105,7 +108,7 @@ class Plan:
         if self.baseline in self.lacking:
             words = ", ".join(self.lacking[self.baseline])
             raise NotOffered(
-                f"the baseline {self.baseline} needs {words}, which this model lacks; name another baseline"
+                f"the baseline {self.baseline} needs {words}, which this model or task lacks; name another baseline"
             )
         if self.trials and self.measures[0].higher_is_better is None:
             raise ValueError(
@@ -273,8 +276,10 @@ class Plan:
         return {name: facts[name] for name in ("name", "config", "fingerprint", "dtype", "parameters")}
 
     def _asked_by(self) -> str:
-        """The task in words; several by their labels."""
+        """The task in words; several by their labels, many by their number."""
         labels = list(getattr(self.task, "of", ()))
+        if len(labels) > NAMED_TASKS:
+            return f"{len(labels)} tasks, {', '.join(labels[:3])} and others"
         return ", ".join(labels) if labels else _spoken(self.task)
 
     def _tasks(self) -> dict[str, Any]:

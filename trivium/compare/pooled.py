@@ -77,11 +77,12 @@ def _square(counts: Tensor) -> Tensor:
 STATISTICS: Mapping[str, Statistic] = {
     "mauve": Statistic(mauve.area, mauve.FEWEST, 0.0, 1.0, _quantised),
     "macro_f1": Statistic(_table(confusion.macro_f1), 2, 0.0, 1.0, _cells),
+    "matthews": Statistic(_table(confusion.matthews), 2, -1.0, 1.0, _cells),
     "label_bias": Statistic(_table(confusion.label_bias), 2, 0.0, 1.0, _cells),
     "scaled_f1": Statistic(_scaled(confusion.macro_f1), 2, 0.0, math.inf, _cells),
     "scaled_accuracy": Statistic(_scaled(confusion.accuracy), 2, 0.0, math.inf, _cells),
 }
-"""Of the last four, vectors are pairs: the number of the label that is said, and that of the right one. The last two
+"""Of the last five, vectors are pairs: the number of the label that is said, and that of the right one. The last two
 are shares of what the answers of the reference reach."""
 
 

@@ -5,13 +5,16 @@ examples, set around the value itself, since such statistics are larger in a res
 a difference counts how often it grows as large when the rows of two contenders change places, cluster by cluster.
 """
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trivium.core import seeds
+from trivium.data import overlaps
 from trivium.evaluation.stats import calibration, desiderata
 from trivium.evaluation.stats.intervals import Interval
 from trivium.evaluation.stats.paired import Pair
@@ -39,6 +42,8 @@ STATISTICS: Mapping[str, RowStatistic] = {
     "fairness_null": RowStatistic("fair", desiderata.null_of),
     "bias_gender": RowStatistic("gender", desiderata.unevenness, high=0.5),
     "bias_race": RowStatistic("race", desiderata.unevenness, high=0.5),
+    **{name: RowStatistic(name, partial(overlaps.score, name), high=100.0) for name in ("bleu", "chrf", "chrf++")},
+    "ter": RowStatistic("ter", partial(overlaps.score, "ter"), high=math.inf),
     "stereotype_gender": RowStatistic("stereotype", desiderata.stereotype, high=0.5),
 }
 

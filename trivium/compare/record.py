@@ -50,7 +50,8 @@ The **report** is a plain dict, ``report.json``, from which the page and the Mar
                                    "outputs": {contender: {"text", "spans": [{"text", "kind":
                                    "plain"|"accepted"|"drafted"}], "values": {...}, "html": fragment or null,
                                    "error": "" or message}}}]
-                                 "html" is a trusted fragment made by this package (an attribution), all else is text
+                                 "html" is a trusted fragment made by this package (an attribution), all else is text;
+                                 of several tasks as many as fit, the first of each
     curves                       {contender: {seed as text: [{"step", "flops", "tokens", "seconds", "loss",
                                  "bits_per_byte"}]}}; empty where nothing was trained
     tuning                       {"trials": n, "split": "validation", "counted": text}
@@ -76,11 +77,13 @@ Where the contenders are models, put to several tasks, besides (``evaluated`` an
                                           "measures": [measure]}}
     calibration                  {label: {contender: {"groups": [{"confidence", "accuracy", "low", "high", "n"}], "n",
                                                       "ece_mass", "ece_width"}}}
+    spreads                      {label: {contender and way: {"name": contender, "rates": [accuracy of each format],
+                                                              "observed": [spread], "null": [count per bin], "p": []}}}
     checklist                    [{"topic", "question", "answer": "" where the run does not say}]
 
 and of each contender "facts" of the model, and "absent": {measure: {"word": "not applicable"|"failed", "why"}}. Outputs
 of examples may hold "choices": [{"text", "tokens": [[text, log-probability]], "right", "taken"}], "tokens" of what was
-written, and "copies": [[perturbation, text]].
+written, "copies": [[perturbation, text]], and "spread": {way: {"rates", "observed", "null", "p"}} of formats.
 
 Contenders that are not applicable have no measures and no spent, only a note. Strings come from models: they may hold
 anything, markup and lone surrogates included.

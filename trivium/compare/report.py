@@ -44,6 +44,7 @@ def page(report: Report) -> str:
         sections.tradeoff(report),
         sections.differences(report),
         sections.calibration(report),
+        sections.spreads(report),
     ]
     shown = [chart for chart in drawn if chart is not None]
     style = "".join([_asset("page.css"), theme(look), *(chart.rules for chart in shown)])
@@ -68,6 +69,7 @@ def page(report: Report) -> str:
         sections.findings(report),
         sections.facts(report),
         sections.results(report, look),
+        sections.leaders(report, look),
         [chart.section for chart in shown],
         sections.matrix(report, look),
         sections.tasks(report, look),

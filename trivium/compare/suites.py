@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.compare import peers
+from trivium.compare.holes import explainers_of
 from trivium.core.errors import BrokenModel, UnknownName, did_you_mean
 from trivium.core.method import find, names
 
@@ -92,6 +93,11 @@ def quality(folders: Sequence[Path], dtype: str, device: str = "cpu") -> Contend
                 drafter=heads, verifier="typical", of=find("decoding", "sampling")()
             )
     return found
+
+
+def reagent_paper(folders: Sequence[Path], dtype: str, device: str = "cpu") -> Contenders:
+    """ReAGent and its seven baselines as their paper runs them, and before all what the comparison is against."""
+    return {"gradient x input, ours": find("attribution", "gradient_times_input")(), **explainers_of("reagent-paper")}
 
 
 def made_of(folder: Path) -> tuple[Path, str | None]:
@@ -186,6 +192,14 @@ SUITES: Mapping[str, Suite] = {
         contenders=quality,
         task="quality(passages=24)",
         budget="48 new_tokens",
+        seeds=1,
+    ),
+    "reagent-paper": Suite(
+        kind="attribution",
+        title="Explainers as the paper of ReAGent runs them",
+        contenders=reagent_paper,
+        task="faithfulness(distance='reference', control='uniform')",
+        budget="18002 evaluations",
         seeds=1,
     ),
 }  # fmt: skip

@@ -17,13 +17,15 @@ from trivium.compare.holes import Hole, hole
 from trivium.compare.training import TrainedSystem
 from trivium.core import meter, seeds
 from trivium.core.budget import Budget, Spent
-from trivium.core.errors import NotFinite, TriviumError
+from trivium.core.errors import BadAnswer, NotFinite, TriviumError, Unreachable
 from trivium.core.files import sha256
 from trivium.core.nouns import Example, Observation
 from trivium.core.progress import Bar
 from trivium.models import answers
 from trivium.models.answers import AnswerCache
 
+GIVEN_UP = 2
+"""Tasks after which a server that fails is not asked any more."""
 FAILURES = (TriviumError, ValueError, ArithmeticError, RuntimeError)
 """What a contender may fail with; RuntimeError is what PyTorch raises, out of memory included."""
 
@@ -108,14 +110,21 @@ class Work:
 
     def _weigh(self, unit: Unit, example_id: str, bar: Bar | None) -> Record:
         """A model on one example. What it answers is kept in the folder, so that a task that asks all of its questions
-        together need not ask them again after a stop."""
+        together need not ask them again after a stop. What a server failed at, after all its retries, is not asked
+        again for every other example of the task, nor anything once several tasks have come to that."""
         example, system = self.examples[example_id], self.opened().opened(self.methods[unit.config])
+        lost = self._opened.setdefault(("lost", unit.config), {})
+        task = example.fields.get("group", "")
+        if task in lost or len(lost) >= GIVEN_UP:
+            return _record(unit, example_id, Spent(), lost.get(task) or next(iter(lost.values()))) | {"drew": False}
         counted = meter.Meter(who=unit.contender)
         try:
             with counted, answers.keeping(self._answers(system), bar):
                 seen: Observation | Exception = self.task.score(system, example, None)
         except FAILURES as error:
             seen = error
+            if isinstance(error, (Unreachable, BadAnswer)):
+                lost[task] = error
         made = _record(unit, example_id, counted.spent, seen, {"prompt": example.text})
         return made | {"drew": False}
 

@@ -31,6 +31,10 @@ class NotFinite(TriviumError, ArithmeticError):
     """A model gave NaN or infinite numbers."""
 
 
+class TooLarge(TriviumError, MemoryError):
+    """What was asked for would not fit in memory; nothing was run."""
+
+
 class BrokenModel(TriviumError):
     """A model folder or file that is missing something, truncated, or not what its name says."""
 

@@ -160,12 +160,17 @@ def _operations_counted() -> Iterator[FlopCounterMode]:
 
 
 def gradient(
-    output: Tensor, inputs: Sequence[Tensor], key: Hashable | None = None, *, rows: int = 1
+    output: Tensor,
+    inputs: Sequence[Tensor],
+    key: Hashable | None = None,
+    *,
+    rows: int = 1,
+    retain: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """d output / d inputs, charged to the meters as one backward pass over ``rows`` sequences. A tensor that is not
-    reached gives None."""
+    reached gives None. ``retain``: the way back can be gone again."""
     with measured(key, backwards=1, evaluations=rows):
-        return torch.autograd.grad(output, list(inputs), allow_unused=True)
+        return torch.autograd.grad(output, list(inputs), allow_unused=True, retain_graph=retain)
 
 
 def count_flops(body: Callable[[], Any]) -> int:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from trivium.core import meter
 from trivium.core.errors import NotOffered
+from trivium.core.languages import NOTHING, Languages
 from trivium.core.nouns import (
     Attribution,
     Batch,
@@ -93,6 +94,11 @@ class LMOutput:
 _serial = itertools.count()
 
 
+def new_serial() -> int:
+    """A number that no other model of the process has; a copy that is changed needs one."""
+    return next(_serial)
+
+
 class LanguageModel(nn.Module, ABC):
     """A model of token sequences. Subclasses implement ``run``; calling it checks the input and feeds the meters."""
 
@@ -111,7 +117,7 @@ class LanguageModel(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.serial = next(_serial)  # unlike id(), never reused: it keys the meter's counts
+        self.serial = new_serial()  # unlike id(), never reused: it keys the meter's counts
 
     def forward(
         self,
@@ -299,8 +305,17 @@ class LanguageModel(nn.Module, ABC):
         """Names that ``capture`` and ``edit`` accept, such as 'blocks.3.attn.out'."""
 
     @abstractmethod
-    def capture(self, *names: str) -> AbstractContextManager[dict[str, Tensor]]:
-        """Within the block, each pass stores the tensor at each named site (the last pass wins)."""
+    def capture(
+        self,
+        *names: str,
+        positions: Any = None,
+        reduce: Any = None,
+        detach: bool = False,
+        device: Any = None,
+        limit: int | None = None,
+    ) -> AbstractContextManager[dict[str, Tensor]]:
+        """Within the block, each pass stores the tensor at each named site (the last pass wins), or the part of it that
+        is to be kept; see ``models.sites``."""
 
     @abstractmethod
     def edit(self, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> AbstractContextManager[None]:
@@ -462,18 +477,41 @@ class Explainer(Protocol):
 
 
 class Probe(Protocol):
-    """What was fitted to activations and labels."""
+    """What was fitted to activations and labels. ``groups`` (examples,) int: which text or sentence each example is of;
+    None: every example stands by itself, and for a probe of whole trees all are one tree."""
 
-    def score(self, activations: Tensor, labels: Tensor) -> float:
-        """How well it does on further examples; its own file says of what the score is."""
+    @property
+    def measure(self) -> Measure:
+        """What the score is, and in which direction it is better."""
+        ...
+
+    def predict(self, activations: Tensor, groups: Tensor | None = None) -> Tensor:
+        """(examples, ...) -> what the labels of these examples are taken to be."""
+        ...
+
+    def tally(self, activations: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
+        """(groups, 2) float64, groups in rising order: numerator and denominator of the score, which is the ratio of
+        their sums. So a score has an interval over groups, and further examples can be added."""
+        ...
+
+    def score(self, activations: Tensor, labels: Tensor, groups: Tensor | None = None) -> float:
+        """How well it does on further examples: the ratio of the sums of ``tally``."""
         ...
 
 
 class Probing(Protocol):
-    """activations x labels -> probe: what can be read off a frozen model. ``activations`` (examples, width); ``labels``
-    (examples,) or (examples, outputs)."""
+    """activations x labels -> probe: what can be read off a frozen model.
 
-    def fit(self, activations: Tensor, labels: Tensor, *, generator: torch.Generator) -> Probe: ...
+    ``activations`` (examples, width); ``labels`` (examples,) or (examples, outputs); ``groups`` (examples,) int.
+    ``reads`` says which sorts of labels it takes, in the words of ``core.nouns.LABELS``. What it must know of the
+    activations, such as their scale, it takes from those that it is fitted to.
+    """
+
+    reads: ClassVar[tuple[str, ...]]
+
+    def fit(
+        self, activations: Tensor, labels: Tensor, *, generator: torch.Generator, groups: Tensor | None = None
+    ) -> Probe: ...
 
 
 class Router(Protocol):
@@ -568,3 +606,15 @@ class Prompting(Protocol):
     looks for words needs a ``WordedTask`` and raises NotOffered for any other."""
 
     def __call__(self, task: Any, system: Any, *, generator: torch.Generator) -> PromptTask: ...
+
+
+class Initialiser(Protocol):
+    """system x tokenizer -> system: the model with a row of its embedding, and of its head, for every token of another
+    tokenizer. Tokens that both have keep their rows; how the others get theirs is the method. Nothing is trained that
+    the model had before, and the system given is left as it is."""
+
+    def __call__(
+        self, system: Any, tokenizer: Tokenizer, languages: Languages = NOTHING, *, generator: torch.Generator
+    ) -> Any:
+        """The system with this tokenizer. Raises ValueError where ``languages`` lacks what the method reads."""
+        ...

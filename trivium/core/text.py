@@ -22,3 +22,8 @@ def one_line(text: object) -> str:
     """A name, a title or a sentence that holds one: printable, on one line, and unable to turn what stands around it
     backwards. (Outputs of models keep their direction marks; each is isolated in a block of its own.)"""
     return " ".join(printable(text).translate(DIRECTIONS).split())
+
+
+def size(text: str) -> int:
+    """Bytes of a text in UTF-8; a lone surrogate, which has none, counts 3."""
+    return len(text.encode("utf-8", errors="surrogatepass"))

@@ -194,9 +194,9 @@ class Restricted(Partial):
         return self.whole.sites()
 
     @contextmanager
-    def capture(self, *names: str) -> Iterator[dict[str, Tensor]]:
+    def capture(self, *names: str, **keep: Any) -> Iterator[dict[str, Tensor]]:
         shown: dict[str, Tensor] = {}
-        with self._watching(lambda: self.whole.capture(*names), shown):
+        with self._watching(lambda: self.whole.capture(*names, **keep), shown):
             yield shown
 
     @contextmanager

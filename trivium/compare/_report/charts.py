@@ -90,6 +90,11 @@ def reliability(report: Report, task: str, width: int = WIDE) -> Html | None:
     return _svg(_reliability(report, task, min(width, 560), 400 if width > 500 else 300))
 
 
+def spread(report: Report, task: str, width: int = WIDE) -> Html | None:
+    """A row per model: the accuracy of every format, and spreads beside those that chance alone shows."""
+    return _svg(_spread(report, task, width))
+
+
 def curves(report: Report, across: str, up: str, width: int = WIDE) -> Html | None:
     """Training curves: a thin line per seed and a thick one for their mean. None where nothing has both axes."""
     return _svg(_curves(report, across, up, width, 380 if width > 500 else 320))
@@ -515,6 +520,72 @@ def _reliability(report: Report, task: str, width: int, height: int) -> Drawing 
     drawn = alt.layer(*layers).properties(width=inner, height=height, title=title)
     told = f"share of right answers over confidence on {task}, a line per model"
     return Drawing(drawn, {"reliability": rows, "even": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]}, told)
+
+
+def _spread(report: Report, task: str, width: int) -> Drawing | None:
+    look, wide = looks(report), width > 500
+    rates: list[Row] = []
+    null: list[Row] = []
+    observed: list[Row] = []
+    names: list[Row] = []
+    for number, (label, entry) in enumerate(((report.get("spreads") or {}).get(task) or {}).items()):
+        own = look[entry["name"]]
+        row = {"row": number, "name": _short(label), "mark": own.colour, **_drawn(own)}
+        names.append(row)
+        rates += [{**row, "x": x, "told": f"{_short(label)}: right on {x:.0%}"} for x in entry["rates"]]
+        counts = entry["null"]
+        null += [
+            {**row, "from": at / len(counts), "to": (at + 1) / len(counts), "share": count / max(counts)}
+            for at, count in enumerate(counts)
+            if count
+        ]
+        observed += [{**row, "x": x, "told": f"{_short(label)}: spread {x:.2f}"} for x in entry["observed"]]
+    if not names:
+        return None
+    label = min(max(len(row["name"]) for row in names) * LETTER + 12, width * 0.4) if wide else 0
+    inner = int((width - label - 60) / 2) if wide else width - 16
+    y, down = alt.Y("row:O", axis=None, sort=None), 0 if wide else 10
+    most = max([0.1, *(row["to"] for row in null), *(row["x"] for row in observed)])
+
+    def on(data: str) -> Any:
+        return alt.Chart(alt.NamedData(data)).encode(color=_plain("colour"), y=y)
+
+    def across(title: str, high: float) -> alt.X:
+        return alt.X("x:Q", title=title, scale=alt.Scale(domain=[0, high]), axis=alt.Axis(tickCount=5))
+
+    aside = {"align": "right"} if wide else {"align": "left", "yOffset": -12, "limit": inner}
+    told = {"x": alt.value(-12 if wide else 0), "y": y, "text": alt.Text("name:N"), "color": _plain("mark")}
+    called = _text(on("spread names"), told, fontWeight=600, **aside)
+    every = [
+        *called,
+        on("spread rates")
+        .mark_tick(aria=False, thickness=2, size=18, opacity=0.5, yOffset=down)
+        .encode(x=across("accuracy", 1.0)),
+    ]
+    chance = on("spread null").mark_rule(aria=False, strokeWidth=12, yOffset=down)
+    apart = [
+        *([] if wide else called),
+        chance.encode(
+            x=alt.X("from:Q"), x2=alt.X2("to:Q"), color=alt.value(MUTED),
+            opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.05, 0.8]), legend=None),
+        ),
+        on("spread observed").mark_point(size=90, filled=True, opacity=1, yOffset=down).encode(
+            x=across("spread", min(1.0, 1.05 * most)), shape=alt.Shape("shape:N", scale=None, legend=None),
+            description=alt.Description("told:N"),
+        ),
+    ]  # fmt: skip
+    height = alt.Step(34 if wide else 50)
+    panels = [
+        alt.layer(*layers).properties(width=inner, height=height, title=_title(title, more, inner))
+        for layers, title, more in (
+            (every, "accuracy in each format", "a stroke per format and search"),
+            (apart, "spread of the formats", "grey: where formats do not matter"),
+        )
+    ]
+    joined = alt.hconcat(*panels, spacing=40) if wide else alt.vconcat(*panels, spacing=24)
+    data = {"spread names": names, "spread rates": rates, "spread null": null, "spread observed": observed}
+    about = f"accuracy over formats and their spread beside its null on {task}, a row per model"
+    return Drawing(joined.resolve_scale(color="independent"), data, about)
 
 
 def _mean_line(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:

@@ -9,6 +9,8 @@ from trivium.compare._report.wording import finite
 Report = Mapping[str, Any]
 
 MAJOR_MEASURES = 6
+MANY_TASKS = 8
+"""Tasks beyond which the table of models has the first measure alone, and a table by task has the others."""
 """Measures with a direction that stand in the table from the start; controls and the like are one click away too."""
 MAJOR_COSTS = (
     "flops",
@@ -92,9 +94,16 @@ def columns(report: Report) -> list[Column]:
     units = [unit for unit in report.get("units") or sorted(spent) if unit in spent]
     units.sort(key=lambda unit: (unit != equal, unit not in MAJOR_COSTS))
     shown = leading(report) if report.get("systems") else [measure["name"] for measure in report["measures"]]
+    if many_tasks(report):
+        shown = shown[:1]
     measures = [Column(report, name, quality=True) for name in shown]  # of models, the others stand in the matrix
     measures.sort(key=lambda column: not column.major)
     return measures + [Column(report, unit, quality=False) for unit in units]
+
+
+def many_tasks(report: Report) -> bool:
+    """Whether there are more tasks than a row has room for."""
+    return len(report.get("tasks") or {}) > MANY_TASKS
 
 
 def leading(report: Report) -> list[str]:

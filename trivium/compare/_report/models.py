@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trivium.compare._report import wording
+from trivium.compare._report import columns, wording
 from trivium.compare._report.looks import Look
 from trivium.compare._report.markup import Html, element
 from trivium.compare._report.wording import finite
@@ -101,6 +101,41 @@ def _cell(contender: Mapping[str, Any], measure: str | None, scales: Mapping[str
     )
 
 
+def leaders(
+    report: Report, look: Looks, marker: Any, scrolling: Any, verdicts: Mapping[tuple[str, str], str]
+) -> Html | None:
+    """Where there are many tasks: the leading measure of each in a row, the models beside each other."""
+    if not columns.many_tasks(report):
+        return None
+    heads = [element("td"), *_heads(report, look, marker)]
+    rows = []
+    for measure in columns.leading(report):
+        entry = next(one for one in report["measures"] if one["name"] == measure)
+        aside = ", ".join(part for part in (entry.get("unit"), wording.direction(entry)) if part)
+        head = element("th", element("bdi", entry["title"]), element("span", aside, class_="aside"), scope="row")
+        scale = scale_of(report, measure)
+        cells = [
+            _full(one, measure, scale, at, verdicts.get((one["name"], measure), ""))
+            for at, one in enumerate(report["contenders"])
+        ]
+        rows.append(element("tr", head, cells))
+    table = element("table", element("thead", element("tr", heads)), element("tbody", rows))
+    return element(
+        "section",
+        element("h2", "Leading measure of each task"),
+        scrolling(table, "Leading measure of each task, one column per model"),
+        id="leaders",
+        class_="matrix",
+    )
+
+
+def _heads(report: Report, look: Looks, marker: Any) -> list[Html]:
+    return [
+        element("th", marker(look[one["name"]]), " ", element("bdi", one["name"]), scope="col", data_contender=at)
+        for at, one in enumerate(report["contenders"])
+    ]
+
+
 def tasks(report: Report, look: Looks, marker: Any, scrolling: Any) -> Html | None:
     """Each task in full: every measure of every model, with intervals, counts and reasons."""
     found = report.get("tasks") or {}
@@ -108,15 +143,7 @@ def tasks(report: Report, look: Looks, marker: Any, scrolling: Any) -> Html | No
         return None
     items = []
     for label, task in found.items():
-        heads = [
-            element("td"),
-            *(
-                element(
-                    "th", marker(look[one["name"]]), " ", element("bdi", one["name"]), scope="col", data_contender=at
-                )
-                for at, one in enumerate(report["contenders"])
-            ),
-        ]
+        heads = [element("td"), *_heads(report, look, marker)]
         rows = []
         for measure in task["measures"]:
             scale = scale_of(report, measure)
@@ -159,15 +186,16 @@ def tasks(report: Report, look: Looks, marker: Any, scrolling: Any) -> Html | No
     return element("section", element("h2", "Task by task"), items, id="tasks", class_="matrix")
 
 
-def _full(contender: Mapping[str, Any], measure: str, scale: wording.Scale, at: int) -> Html:
+def _full(contender: Mapping[str, Any], measure: str, scale: wording.Scale, at: int, verdict: str = "") -> Html:
     main, ends, why = cell(contender, measure, scale)
     found = (contender.get("measures") or {}).get(measure) or {}
     n, clusters = found.get("n"), found.get("clusters")
     count = "" if n is None else f"n = {n:,}" + (f" in {clusters:,} clusters" if clusters not in (None, n) else "")
     return element(
         "td",
+        f"{wording.GLYPHS[verdict]} " if verdict else None,
         element("span", main, class_="main"),
-        [element("span", part, class_="aside") for part in (ends, count, why) if part],
+        [element("span", part, class_="aside") for part in (ends, verdict, count, why) if part],
         data_contender=at,
     )
 

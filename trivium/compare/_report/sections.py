@@ -306,6 +306,11 @@ def groups(report: Report, look: Looks) -> Html | None:
     )
 
 
+def leaders(report: Report, look: Looks) -> Html | None:
+    """Where models are put to many tasks: the leading measure of each."""
+    return models.leaders(report, look, _marker, _scrolling, columns.verdicts(report))
+
+
 def matrix(report: Report, look: Looks) -> Html | None:
     """Where models are put to several tasks: tasks by metrics."""
     return models.matrix(report, look, _marker, _scrolling)
@@ -333,12 +338,39 @@ def calibration(report: Report) -> Chart | None:
     )
 
 
+def spreads(report: Report) -> Chart | None:
+    """How far formats of one prompt lie apart, by task. None where none was varied."""
+    found = report.get("spreads") or {}
+
+    def under(task: str) -> str:
+        parts = []
+        for label, entry in found[task].items():
+            told = ", ".join(f"{x:.2f}" for x in entry["observed"])
+            chance = (
+                f"; chance alone reaches that with p {', '.join(f'{p:.3f}' for p in entry['p'])}" if entry["p"] else ""
+            )
+            parts.append(f"{label}: best minus worst format {told}{chance}")
+        return "; ".join(parts)
+
+    return _chart(
+        ("spreads", "Formats"),
+        "Left, how often a model is right in each way of writing the same prompt. Right, the best minus the worst of "
+        "them on the items that chose these, a mark per search, over the spreads that formats show which do not "
+        "matter: a maximum less a minimum is never 0.",
+        [("spread", "Task", {task: task for task in found})],
+        lambda width, task: charts.spread(report, task, width),
+        under=under,
+    )
+
+
 def side_by_side(report: Report) -> Html | None:
     """Outputs of the same example beside each other; the script fills it in."""
-    total, here = len(report.get("examples") or []), len(examples.kept(report))
-    if not total:
+    held, here = len(report.get("examples") or []), len(examples.kept(report))
+    if not held:
         return None
-    left = f"{here:,} of {total:,} are on this page, evenly taken over the kinds; all are in report.json."
+    total = max(held, report["task"].get("examples") or 0) if report.get("systems") else held
+    file = "report.json" if held == total else "records.jsonl"
+    left = f"{here:,} of {total:,} are on this page, evenly taken over the kinds; all are in {file}."
     pick = lambda name, label: element("label", label, element("select", id=name), class_="pick")  # noqa: E731
     steps = [
         element("button", label, type="button", id=name)
