@@ -22,6 +22,16 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "runs" / "first" / "report.html").stat().st_size > 10_000
 
 
+GUIDES = sorted((Path(__file__).parents[1] / "docs" / "pages" / "guide").glob("*.md"))
+
+
+@pytest.mark.parametrize("guide", [path for path in GUIDES if "```python" in path.read_text()], ids=lambda p: p.stem)
+def test_the_examples_of_the_guides_run(guide, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for example in re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(example, guide.name, "exec"), {})
+
+
 def commands():
     return [line.strip().split("  #")[0] for line in README.splitlines() if line.startswith("    trivium ")]
 
