@@ -10,19 +10,18 @@ figure is what it costs to look inside a pass.
 
 import json
 import logging
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks._worker import worker
 from benchmarks.pairs import in_turns, processor, ratio_of
 from trivium.attribution.gradient_norm import GradientNorm
 from trivium.attribution.gradient_times_input import GradientTimesInput
@@ -203,30 +202,10 @@ def _inseq(asked: Asked, python: str | None) -> Iterator[Elsewhere | None]:
             "threads": torch.get_num_threads(), "folder": folder, "time": TIME, "objective": "logit",
             "prompt": tokenizer.decode(asked.ids.tolist()), "answer": tokenizer.decode([asked.target.tokens[0]]),
         }  # fmt: skip
-        worker = subprocess.Popen(
-            [python, str(Path(__file__).parent / "_inseq.py"), json.dumps(said)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            _answer(worker)
+        with worker(python, "_inseq.py", said) as ask:
 
             def explain(method: str, settings: dict[str, Any], dtype: str) -> Tensor:
-                said = {"method": method, "settings": settings, "dtype": dtype}
-                return torch.tensor(_answer(worker, json.dumps(said))["scores"], dtype=torch.float64)
+                found = ask(json.dumps({"method": method, "settings": settings, "dtype": dtype}))
+                return torch.tensor(found["scores"], dtype=torch.float64)
 
             yield explain
-        finally:
-            worker.kill()
-            worker.wait()
-
-
-def _answer(worker: subprocess.Popen, say: str = "") -> dict[str, Any]:
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    if say:
-        worker.stdin.write(f"{say}\n")
-        worker.stdin.flush()
-    while line := worker.stdout.readline():
-        if line.startswith("{"):
-            return json.loads(line)
-    raise RuntimeError("Inseq's process ended; run its command by hand to see why")

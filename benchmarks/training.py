@@ -9,13 +9,10 @@ What holds it back (torch profiler, two cores with AVX2): two thirds of a step a
 attention, the same kernels on all sides; all of the difference is made in the remaining fifth.
 """
 
-import json
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +21,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
 from benchmarks import _plain
+from benchmarks._worker import worker
 from benchmarks.pairs import in_turns, processor, ratio_of
 from trivium.architectures.llama import Llama
 from trivium.core.nouns import Batch
@@ -166,28 +164,8 @@ def _litgpt(shape: Shape, rows: Rows, runs: int, threads: int, python: str | Non
         "depth": recipe.depth, "width": recipe.width, "heads": recipe.heads, "hidden": hidden,
         "starts": rows.starts.tolist(),
     }  # fmt: skip
-    worker = subprocess.Popen(
-        [python, str(Path(__file__).parent / "_litgpt.py"), json.dumps(said)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        _answer(worker)  # it is ready
-        yield lambda: _answer(worker, "go")["loss"]
-    finally:
-        worker.kill()
-        worker.wait()
-
-
-def _answer(worker: subprocess.Popen, say: str = "") -> dict[str, Any]:
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    if say:
-        worker.stdin.write(f"{say}\n")
-        worker.stdin.flush()
-    line = worker.stdout.readline()
-    if not line:
-        raise RuntimeError("litgpt's process ended; run its command by hand to see why")
-    return json.loads(line)
+    with worker(python, "_litgpt.py", said) as ask:
+        yield lambda: ask("go")["loss"]
 
 
 class InOrder(Trainer):

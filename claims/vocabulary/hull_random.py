@@ -1,27 +1,14 @@
 """Greedy text in the old language, before any training: rows in the hull of the old ones beside random ones."""
 
-from typing import Any
-
-from claims.vocabulary._cipher import SEEDS, changed, prepare
-from trivium.compare.claim import Claim, ClaimResult, judge
+from claims.vocabulary._cipher import greedy_kept
+from trivium.compare.claim import Claim, ClaimResult
 from trivium.core.progress import Bar
 from trivium.vocabulary.hull_random import HullRandom
-from trivium.vocabulary.random import Random
 
 
 def run(bar: Bar) -> ClaimResult:
-    """Per seed all are rows of the same model."""
-    bar.total = SEEDS
-    found: dict[str, Any] = {"random": [], "hull_random": []}
-    for seed in range(SEEDS):
-        pair = prepare(seed)
-        found["random"].append(changed(pair, Random(), seed))
-        found["hull_random"].append(changed(pair, HullRandom(), seed))
-        bar.advance(note=f"seed {seed}")
-    gains = [other - own for other, own in zip(found["random"], found["hull_random"], strict=True)]
-    kept = "Share of the tokens of greedy texts that change. "
-    kept += "The method itself changes none." if not any(found["hull_random"]) else "THE METHOD ITSELF CHANGES SOME."
-    return judge(gains, more_than=0.0, note=kept, **found)
+    """Random rows beside those of hull_random."""
+    return greedy_kept(bar, "hull_random", HullRandom(), more_than=0.0)
 
 
 claim = Claim(

@@ -1,27 +1,14 @@
 """What random rows do to greedy text in the old language, before any training."""
 
-from typing import Any
-
-from claims.vocabulary._cipher import SEEDS, changed, prepare
-from trivium.compare.claim import Claim, ClaimResult, judge
+from claims.vocabulary._cipher import greedy_kept
+from trivium.compare.claim import Claim, ClaimResult
 from trivium.core.progress import Bar
 from trivium.vocabulary.mean import Mean
-from trivium.vocabulary.random import Random
 
 
 def run(bar: Bar) -> ClaimResult:
-    """Per seed all are rows of the same model."""
-    bar.total = SEEDS
-    found: dict[str, Any] = {"random": [], "mean": []}
-    for seed in range(SEEDS):
-        pair = prepare(seed)
-        found["random"].append(changed(pair, Random(), seed))
-        found["mean"].append(changed(pair, Mean(), seed))
-        bar.advance(note=f"seed {seed}")
-    gains = [other - own for other, own in zip(found["random"], found["mean"], strict=True)]
-    kept = "Share of the tokens of greedy texts that change. "
-    kept += "The method itself changes none." if not any(found["mean"]) else "THE METHOD ITSELF CHANGES SOME."
-    return judge(gains, more_than=0.05, note=kept, **found)
+    """Random rows beside those of mean."""
+    return greedy_kept(bar, "mean", Mean(), more_than=0.05)
 
 
 claim = Claim(

@@ -197,6 +197,13 @@ def explain_shows(system: System, output: Attribution) -> dict[str, str]:
     }
 
 
+def _insist(task: Any, steps: tuple[str, ...], needs: str) -> None:
+    """Raises ValueError for a task that lacks one of the steps."""
+    for step in steps:
+        if not hasattr(task, step):
+            raise ValueError(f"a comparison of {needs}; {card_of(task).name} has no '{step}'")
+
+
 # prompting ----------------------------------------------------------------------------------------------------------
 
 
@@ -215,12 +222,7 @@ def prompted_shows(system: System, output: Any) -> Mapping[str, str]:
 
 def prompted_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
     """The example is a question that fits the model as plain text, together with its longest answer."""
-    for step in ("ask", "lay", "weigh"):
-        if not hasattr(task, step):
-            raise ValueError(
-                f"a comparison of prompting needs a task that asks questions, such as order_sensitivity; "
-                f"{card_of(task).name} has no '{step}'"
-            )
+    _insist(task, ("ask", "lay", "weigh"), "prompting needs a task that asks questions, such as order_sensitivity")
     question = task.ask(example)
     plan = task.lay(system, question)
     longest = max((len(system.blocks([answer])[-1]) for answer in question.answers), default=0)
@@ -243,11 +245,7 @@ def routed(routing: Any, system: System, task: Any, example: None, budget: Budge
 
 def routed_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
     """The task gives something to fit routers to."""
-    if not hasattr(task, "taught"):
-        raise ValueError(
-            f"a comparison of routing needs a task with a library of models, such as expert_choice; "
-            f"{card_of(task).name} has no 'taught'"
-        )
+    _insist(task, ("taught",), "routing needs a task with a library of models, such as expert_choice")
 
 
 # probing ------------------------------------------------------------------------------------------------------------
@@ -267,12 +265,8 @@ def probed(probing: Any, system: System, task: Any, example: None, budget: Budge
 
 def probed_checks(system: System, task: Any, example: Example, budget: Budget) -> None:
     """The task gives something to fit probes to."""
-    for step in ("taught", "suited", "refuses"):
-        if not hasattr(task, step):
-            raise ValueError(
-                f"a comparison of probing needs a task with activations and labels, such as readout; "
-                f"{card_of(task).name} has no '{step}'"
-            )
+    steps = ("taught", "suited", "refuses")
+    _insist(task, steps, "probing needs a task with activations and labels, such as readout")
 
 
 # architectures and objectives ---------------------------------------------------------------------------------------
