@@ -190,7 +190,7 @@ def method_page(entry: Entry) -> str:
         rows += ["## Options", "", "| name | default | type | meaning |", "|---|---|---|---|"]
         for option in entry.options:
             rows.append(
-                f"| `{option.name}` | `{_cell(option.default)}` | `{_cell(option.type)}` | {_cell(option.text)} |"
+                f"| `{option.name}` | {_code(option.default)} | {_code(option.type)} | {_cell(option.text)} |"
             )
         rows.append("")
     if card.needs:
@@ -457,6 +457,11 @@ def _prose(text: str) -> str:
 def _cell(text: str) -> str:
     """Text inside a table cell."""
     return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
+
+
+def _code(text: str) -> str:
+    """Code inside a table cell; in backticks an escaped bar or bracket would be shown with its escape."""
+    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>"
 
 
 def _figure(value: Any) -> str:

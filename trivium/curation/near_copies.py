@@ -38,10 +38,13 @@ class NearCopies:
     """Documents that are nearly the same."""
 
     bands: int = 14
+    """Documents that agree in a whole band are candidates: more bands find more, and more that are less alike."""
     rows: int = 8
+    """Numbers of a band: more of them find less, and only what is more alike."""
     size: int = 5
     """Words, or characters, of a run."""
     unit: Literal["words", "characters"] = "words"
+    """What a run is made of; a language without blanks between words wants characters."""
     verify: float | None = None
     """Share of two signatures that must agree besides; None takes every candidate."""
     prefer: tuple[str, ...] = ()
