@@ -149,6 +149,12 @@ def test_a_budget_that_is_done_is_not_done_again(tmp_path):
     assert len(again) == len(lines)
 
 
+def test_more_tuning_trials_than_budgets(tmp_path):
+    asked(seeds=1, trials=3, scales=(0.5,)).run(tmp_path)
+    phases = [record["phase"] for record in numbers(tmp_path) if not record["example"]]
+    assert {phase: phases.count(phase) for phase in phases} == {"tune": 2 * 3, "scale": 2, "score": 2}
+
+
 @pytest.mark.parametrize(
     ("kind", "scales", "said"),
     [

@@ -184,9 +184,8 @@ class Plan:
         self, name: str, config: str, phase: str, seed: int, examples: Sequence[Example], trial: int | None = None
     ) -> list[Unit]:
         if self.hole.per_seed:
-            share = {"tune": 1 / max(self.trials, 1), "scale": self.scales[trial or 0] if self.scales else 1.0}
-            cost = 100.0 * share.get(phase, 1.0)
-            return [Unit(name, config, phase, seed, tuple(example.id for example in examples), trial, cost)]
+            share = 1 / self.trials if phase == "tune" else self.scales[trial or 0] if phase == "scale" else 1.0
+            return [Unit(name, config, phase, seed, tuple(example.id for example in examples), trial, 100.0 * share)]
         if self.hole.systems:
             return [Unit(name, config, phase, seed, (example.id,), trial) for example in examples]
         each = self.budget.amount if self.budget.unit == "new_tokens" else 1.0
