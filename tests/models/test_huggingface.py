@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 import torch
 from torch import Tensor
+from transformers import RobertaConfig, RobertaForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.families import ATTENTION_FAMILIES, CONTEXT, FAMILIES, VOCAB, build, wrapped
@@ -253,6 +254,23 @@ def test_learned_positions_move_the_logits(family):
     ids = tokens(1, 6)
     shifted = model(family)(ids, positions=torch.arange(3, 9)[None]).logits
     assert (shifted - model(family)(ids).logits).abs().max() > 0.1
+
+
+def test_positions_that_begin_behind_the_padding_token():
+    """RoBERTa's kin: position 0 is row padding + 1 of the table, and so many rows fewer can be used."""
+    config = RobertaConfig(
+        vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
+        max_position_embeddings=40, pad_token_id=1, is_decoder=True,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain = RobertaForCausalLM(config).double().eval()
+    adapter = wrap(plain)
+    ids = torch.randint(4, VOCAB, (2, 38), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(adapter(ids).logits, plain(ids).logits, **CLOSE)
+    assert adapter.max_positions == 38
+    assert {"causal", "state", "tree", "gradient"} <= adapter.offers
 
 
 def test_given_positions_are_never_read_as_packing():

@@ -104,7 +104,7 @@ class CompiledStep:
                 "use_cache": True,
             }
             if model.takes_positions:
-                arguments["position_ids"] = at
+                arguments["position_ids"] = at + model.first_position
             with self._spanned(buffers, columns):
                 hidden = model.parts.base(**arguments)[0]
             first = time - logits_to_keep if logits_to_keep else 0

@@ -28,6 +28,8 @@ class Parts:
     base: nn.Module
     blocks: nn.ModuleList
     norm: nn.Module | None
+    first_position: int = 0
+    """What the model calls the first position: RoBERTa's kin count from behind the place of the padding token."""
     logits: nn.Module = field(default_factory=nn.Identity)
     """A place to see the logits, after whatever the model does behind its head."""
     embed_tap: nn.Module = field(default_factory=nn.Identity)
@@ -44,7 +46,10 @@ class Parts:
             raise NotOffered(f"{type(hf).__name__} has no list of {depth} layers; only stacks of blocks can be wrapped")
         base = next(part for part in hf.modules() if any(value is lists[0] for value in part.children()))
         norm = child(base, "norm", "ln_f", "final_layer_norm", "norm_f")
-        return cls(hf.get_input_embeddings(), head, base, lists[0], norm)
+        learned = [part for name, part in hf.named_modules() if name.endswith(".position_embeddings")]
+        padding = next((part.padding_idx for part in learned if isinstance(part, nn.Embedding)), None)
+        first = 0 if padding is None else padding + 1
+        return cls(hf.get_input_embeddings(), head, base, lists[0], norm, first)
 
 
 @dataclass(frozen=True)

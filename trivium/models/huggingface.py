@@ -76,7 +76,9 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.windows = windows(self.config)
         heads = getattr(self.config, "num_attention_heads", None)
         self.shares_keys = getattr(self.config, "num_key_value_heads", heads) not in (heads, None)
-        self.max_positions = None if self.recurrent else getattr(self.config, "max_position_embeddings", None)
+        self.first_position = self.parts.first_position
+        longest = getattr(self.config, "max_position_embeddings", None)
+        self.max_positions = None if self.recurrent or longest is None else longest - self.first_position
         self.taps = {
             f"blocks.{layer}.attn.{what}": nn.Identity()
             for layer in range(self.depth)
@@ -260,7 +262,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         total = slots + time
         arguments: dict[str, Any] = {"attention_mask": None, "use_cache": False}
         if self.takes_positions:
-            arguments["position_ids"] = where
+            arguments["position_ids"] = where + self.first_position
         implementation = self.config._attn_implementation
         numeric = implementation == "eager" or self.groups(slots)
         usual = not explicit and (state is None or state.positions is None or not self.windows)
