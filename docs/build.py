@@ -189,9 +189,7 @@ def method_page(entry: Entry) -> str:
     if entry.options:
         rows += ["## Options", "", "| name | default | type | meaning |", "|---|---|---|---|"]
         for option in entry.options:
-            rows.append(
-                f"| `{option.name}` | {_code(option.default)} | {_code(option.type)} | {_cell(option.text)} |"
-            )
+            rows.append(f"| `{option.name}` | {_code(option.default)} | {_code(option.type)} | {_cell(option.text)} |")
         rows.append("")
     if card.needs:
         rows += ["## Needs", ""] + [f"- **{word}**: {OFFERS[word]}" for word in sorted(card.needs)] + [""]
