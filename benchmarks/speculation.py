@@ -49,7 +49,7 @@ HEADS = {
     "hidden_transfer": {"nodes": 5},  # and three guesses beside each node
     "chimera": {"nodes": 16, "vocabulary": 8192},
 }
-POSITIONS = (1, 4, 8, 16)
+POSITIONS = (1, 4, 8, 16, 32)
 NEAR = 1.25
 """Contestants within this factor of the fastest are timed again before one is chosen."""
 
@@ -114,11 +114,14 @@ def run(
 
 
 def _candidates(drafts: str | None, device: str) -> dict[str, Decoder]:
-    """Lossless contestants by name; a pass is at most 16 positions wide, which is what is compiled for."""
+    """Lossless contestants by name; a pass is at most 32 positions wide, which is what is compiled for."""
     found: dict[str, Decoder] = {"greedy": Greedy()}
     for length, trust, ngram in ((15, 4, 2), (15, 15, 1)):
         name = f"prompt_lookup(length={length}, trust={trust}, ngram={ngram})"
         found[name] = Speculative(PromptLookup(length=length, trust=trust, ngram=ngram))
+    for nodes in (16, 32):
+        tree = PromptLookup(length=nodes - 1, trust=15, ngram=1, nodes=nodes)
+        found[f"prompt_lookup(nodes={nodes})"] = Speculative(tree)
     found["aded(paths=4)"] = Speculative(Aded(paths=4, iterations=40, max_draft=12))
     for name in _there(drafts, tuple(HEADS)):
         heads = _heads(drafts, name, HEADS[name])
@@ -233,6 +236,9 @@ def _batch(
     """Ragged rows of these kinds together: the drafter is chosen on validation prompts, as for single rows."""
     choices: dict[str, Decoder] = {
         "prompt_lookup(length=4)": Speculative(PromptLookup(length=4, trust=4, ngram=1)),
+        f"prompt_lookup(nodes=16) sharing {2 * ROWS} positions": Speculative(
+            PromptLookup(length=15, trust=15, ngram=1, nodes=16), positions=2 * ROWS
+        ),
     }
     for name in _there(drafts, ("medusa", "chimera")):
         few = {"nodes": 4, "vocabulary": 8192}

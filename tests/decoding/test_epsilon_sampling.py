@@ -35,7 +35,7 @@ def test_zero_is_plain_sampling_and_a_speculative_decoder_draws_the_very_same_to
     plain = EpsilonSampling(0.05)
     assert not torch.equal(one(plain), one(Sampling()))
     assert torch.equal(one(plain), one(Sampling(epsilon=0.05)))
-    assert torch.equal(one(Speculative(PromptLookup(ngram=1, matches=3), of=plain)), one(plain))
+    assert torch.equal(one(Speculative(PromptLookup(ngram=1, nodes=12), of=plain)), one(plain))
 
 
 @pytest.mark.parametrize("wrong", [{"epsilon": -0.1}, {"epsilon": 1.0}, {"temperature": 0.0}])

@@ -51,7 +51,7 @@ def test_zero_is_plain_sampling_and_a_speculative_decoder_draws_the_very_same_to
     plain = EtaSampling(0.1, temperature=1.2)
     assert not torch.equal(one(plain), one(Sampling(1.2)))
     assert torch.equal(one(plain), one(Sampling(1.2, eta=0.1)))
-    assert torch.equal(one(Speculative(PromptLookup(ngram=1, matches=3), of=plain)), one(plain))
+    assert torch.equal(one(Speculative(PromptLookup(ngram=1, nodes=12), of=plain)), one(plain))
 
 
 @pytest.mark.parametrize("wrong", [{"epsilon": -0.1}, {"epsilon": 1.0}, {"temperature": 0.0}])

@@ -110,7 +110,7 @@ def test_the_law_is_the_models_restricted_and_renormalised():
 PROMPTS = [[0, 0, 49, 50, 44, 32, 49, 50, 44, 32], [45, 49, 44, 32, 45, 49, 44, 32, 45, 49]]
 MASK = torch.tensor([[False] * 2 + [True] * 8, [True] * 10])
 DRAFTERS = {
-    "copies": PromptLookup(ngram=1, matches=3),
+    "copies": PromptLookup(ngram=1, nodes=12),
     "chain": DraftModel(wrapped("llama", seed=1, vocab_size=259), min_confidence=0.0),
     "tree": DraftModel(wrapped("llama", seed=1, vocab_size=259), branching=(3, 2), min_confidence=0.0),
     "itself": DraftModel(None, min_confidence=0.0),

@@ -57,7 +57,7 @@ def test_temperature_acts_first_and_mass_one_is_plain_sampling():
 def test_a_speculative_decoder_draws_the_very_same_tokens():
     run = lambda x: x(tiny(), PROMPT, limit=24, generator=torch.Generator().manual_seed(2))  # noqa: E731
     plain = TypicalSampling(0.5)
-    fast = run(Speculative(PromptLookup(ngram=1, matches=3), of=plain))
+    fast = run(Speculative(PromptLookup(ngram=1, nodes=12), of=plain))
     assert torch.equal(fast.ids, run(plain).ids)
 
 

@@ -44,9 +44,47 @@ def test_matches_shorter_than_the_ngram_do_not_count():
 
 
 def test_several_places_make_a_tree():
-    tree = propose(PromptLookup(length=2, ngram=1, matches=2, trust=99), [1, 5, 6, 1, 7, 8, 1])
+    tree = propose(PromptLookup(length=2, ngram=1, nodes=9, trust=99), [1, 5, 6, 1, 7, 8, 1])
     assert [tree.tokens[path].tolist() for path in tree.paths()] == [[1, 7, 8], [1, 5, 6]]
     assert tree.draws == "deterministic"
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=30), st.integers(2, 12), st.integers(1, 6))
+def test_a_tree_holds_the_likeliest_nodes_of_all_copies(context, nodes, length):
+    """Against every path of every copy with its chance, one by one."""
+    chances = {}
+    for end in range(1, len(context)):
+        if context[end - 1] != context[-1]:
+            continue
+        common = 1
+        while common < end and context[end - 1 - common] == context[-1 - common]:
+            common += 1
+        text, chance = list(context), 1.0
+        for depth in range(length):
+            text.append(text[end + depth])
+            chance *= min(0.5 + 0.2 * (common + depth - 1), 0.98)
+            path = tuple(text[len(context) :])
+            chances[path] = max(chances.get(path, 0.0), chance)
+    tree = propose(PromptLookup(length=length, ngram=1, nodes=nodes, trust=99), context, room=length)
+    found = [tuple(path) for path in paths_to_nodes(tree)]
+    assert len(found) == min(nodes - 1, len(chances))
+    if sum(token == context[-1] for token in context) <= 17:  # where more places are known than are copied from
+        wanted = sorted(chances.values(), reverse=True)[: nodes - 1]
+        assert [chances[path] for path in found] == pytest.approx(wanted)
+
+
+def paths_to_nodes(tree):
+    paths = {0: []}
+    for node in range(1, len(tree)):
+        paths[node] = [*paths[int(tree.parents[node])], int(tree.tokens[node])]
+    return [paths[node] for node in range(1, len(tree))]
+
+
+def test_a_node_counts_once_by_its_best_copy():
+    """9 after a long ending and after a short one; what comes after it in the longer's copy is worth more."""
+    context = [1, 2, 9, 4, 7, 2, 9, 5, 7, 2, 8, 1, 2]
+    tree = propose(PromptLookup(length=2, ngram=1, nodes=4, trust=99), context)
+    assert paths_to_nodes(tree) == [[9], [9, 4], [8]]
 
 
 def test_a_longer_match_is_trusted_further():
@@ -94,7 +132,7 @@ def test_text_that_repeats_is_drafted_nearly_whole():
     assert made.trace.mean_accepted_length > 7
 
 
-@pytest.mark.parametrize("wrong", [{"length": 0}, {"ngram": 0}, {"matches": 0}, {"trust": 0}])
+@pytest.mark.parametrize("wrong", [{"length": 0}, {"ngram": 0}, {"nodes": 1}, {"trust": 0}])
 def test_settings_out_of_range(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         PromptLookup(**wrong)

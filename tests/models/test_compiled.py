@@ -114,7 +114,7 @@ def test_stepping_aside():
     """Long passes, passes without a state or with gradients, hooks, and counting run as they are."""
     adapter, backend = compiled("llama")
     state = adapter(tokens(1, 4), keep_state=True).state
-    adapter(tokens(1, 17), state=state)
+    adapter(tokens(1, 33), state=state)
     with torch.enable_grad():
         assert adapter(tokens(1, 2), state=state).logits.requires_grad
     with adapter.capture("blocks.0.out", "blocks.0.attn.weights") as seen:

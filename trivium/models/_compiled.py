@@ -25,7 +25,7 @@ from trivium.models.state import Buffers, KeyValueState
 if TYPE_CHECKING:
     from trivium.models.huggingface import HuggingFaceModel
 
-WIDTHS = (1, 8, 16)
+WIDTHS = (1, 8, 16, 32)
 """Numbers of new tokens that are compiled for; others are padded to the next."""
 
 CAPACITY = 256

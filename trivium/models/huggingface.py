@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 def wrap(hf: PreTrainedModel, *, compile: bool = False) -> "HuggingFaceModel":
     """A Hugging Face causal language model as a ``LanguageModel``, examined.
 
-    ``compile``: passes of at most 16 new tokens that go on from a state, without gradients or hooks, run compiled, one
+    ``compile``: passes of at most 32 new tokens that go on from a state, without gradients or hooks, run compiled, one
     compilation per batch size, width and capacity; everything else (prompts, training, attribution) runs as it is.
     On processors with bfloat16 instructions the linear weights of a bfloat16 model are then held a second time, in the
     layout of their products; a weight that is changed in place through ``.data`` would go unnoticed there.
