@@ -21,8 +21,8 @@ Caveats
     on), more than in code (0.19, 0.33, 0.55 ... 0.99); only the order of nodes hangs on it. The defaults were chosen on
     greedy texts of SmolLM2-135M after the built-in test prompts (claim and benchmark therefore choose by the validation
     prompts), for machines on which a further position costs 2 to 15 % of a pass; where it costs more (bfloat16 on
-    processors that only emulate it: 43 %), a shorter draft with trust 1 is better, and little can be gained. Helps where
-    text repeats (summaries, edits, code) and little on free chat.
+    processors that only emulate it: 43 %), a shorter draft with trust 1 is better, and little can be gained. Helps
+    where text repeats (summaries, edits, code) and little on free chat.
 """
 
 from collections.abc import Callable, Sequence
