@@ -141,6 +141,25 @@ def test_too_many_steps_for_the_budget_are_refused_before_they_are_made():
     assert train(model, Causal(), Full(), SETTINGS, budget=Budget("tokens", 380)).steps == 6  # within the tolerance
 
 
+class Uneven:
+    """Batches of 8, 12, 16, 8, 12 ... tokens a row: the first tells too little."""
+
+    def batch(self, step):
+        return Batch(Ragged(rows=4, time=8 + 4 * (step % 3)).batch(step).ids)
+
+
+def test_a_run_whose_steps_get_dearer_ends_within_its_budget(tmp_path):
+    evaluated = []
+    words = {"budget": Budget("tokens", 480), "evaluate": lambda model: evaluated.append(0) or {"x": 1.0}}
+    result = train(tiny(), Causal(), Uneven(), TrainingSettings(), folder=tmp_path, **words)
+    assert [row["tokens"] for row in rows(tmp_path)] == [32, 80, 144, 176, 224, 288, 320, 368, 432]
+    assert result.steps == 9, "planned were 15 by the first; a tenth might cost 64 and make 496 of 489.6"
+    assert len(evaluated) == 1
+    assert (tmp_path / "checkpoints" / "step-00000009").is_dir()
+    again = train(tiny(), Causal(), Uneven(), TrainingSettings(), folder=tmp_path, **words)
+    assert again.steps == 9, "a run that has ended is not gone on with"
+
+
 def test_an_overrun_is_an_error_and_loses_nothing(tmp_path):
     """Batches that grow: the first one told too little."""
 

@@ -89,10 +89,11 @@ def train(
 
     With a folder the run leaves ``run.json``, ``curve.jsonl`` and ``checkpoints/`` there, and goes on from the newest
     whole checkpoint if it finds one. With a budget and no ``settings.steps``, as many steps are made as it pays for at
-    the cost measured on a real step. ``evaluate`` maps the model to figures, ``sample`` to a text that stands in the
-    curve beside them; what they spend is not training and counts towards no budget. ``trackers`` are told every row.
-    Under torchrun the processes share the work as ``settings.mesh`` says, and the model comes back in parts; the last
-    checkpoint has it whole. A model in stages writes no samples, for it keeps no state.
+    the cost measured on a real step, or fewer where later ones are dearer. ``evaluate`` maps the model to figures,
+    ``sample`` to a text that stands in the curve beside them; what they spend is not training and counts towards no
+    budget. ``trackers`` are told every row. Under torchrun the processes share the work as ``settings.mesh`` says, and
+    the model comes back in parts; the last checkpoint has it whole. A model in stages writes no samples, for it keeps
+    no state.
 
     Raises BudgetExceeded where more is spent than promised, RunBusy where another process is at work in the folder,
     RunMismatch where the folder holds another run, NotOffered where the objective does not suit the model. A loss that
@@ -191,7 +192,8 @@ def train(
 
         reason = diverged(curve.rows)
         unread: tuple[Row, Tensor] | None = None
-        for step, batch, tokens in feed.walk(start, steps):
+        purse = _Purse(None if settings.steps else budget, curve.rows)
+        for step, batch, tokens in feed.walk(steps if purse.empty else start, steps):
             with ledger.timed():
                 figures = update(step, steps, batch, tokens)
             spent = ledger.spent
@@ -205,8 +207,10 @@ def train(
             if unread is not None:  # figures are read a step late: they are there by now, and nothing waits for them
                 record(*unread)
             unread = (row, figures)
-            evaluates = _due(step, steps, settings.evaluate_every)
-            saves = _due(step, steps, settings.checkpoint_every)
+            purse.pay(row)
+            last = step + 1 == steps or purse.empty
+            evaluates = last or _due(step, settings.evaluate_every)
+            saves = last or _due(step, settings.checkpoint_every)
             check = partial(_overrun, who, spent, budget)
             over = world.lead(check) if budget is not None and budget.unit == "seconds" else check()  # clocks differ
             if evaluates or saves or over:
@@ -220,6 +224,8 @@ def train(
                 save(step + 1)
             if over is not None:
                 raise over
+            if last:
+                break
         return TrainingResult(len(curve.rows), tuple(curve.rows), ledger.spent, reason)
 
 
@@ -235,8 +241,29 @@ def diverged(curve: list[Row]) -> str | None:
     return None
 
 
-def _due(step: int, steps: int, every: int | None) -> bool:
-    return step + 1 == steps or (every is not None and (step + 1) % every == 0)
+def _due(step: int, every: int | None) -> bool:
+    return every is not None and (step + 1) % every == 0
+
+
+class _Purse:
+    """Whether the budget still pays for a step as dear as the dearest one, where steps differ: a run that would exceed
+    its budget ends a little before its schedule does. Clocks differ between processes, so seconds are not looked at."""
+
+    def __init__(self, budget: Budget | None, curve: Sequence[Row]) -> None:
+        self.budget = budget if budget is not None and budget.unit in ("flops", "tokens") else None
+        self.spent = self.dearest = 0.0
+        for row in curve:
+            self.pay(row)
+
+    def pay(self, row: Row) -> None:
+        if self.budget is not None:
+            self.dearest = max(self.dearest, row[self.budget.unit] - self.spent)
+            self.spent = row[self.budget.unit]
+
+    @property
+    def empty(self) -> bool:
+        budget = self.budget
+        return budget is not None and self.spent + self.dearest > budget.amount * (1 + budget.tolerance)
 
 
 def _overrun(who: str, spent: Spent, budget: Budget | None) -> BudgetExceeded | None:
