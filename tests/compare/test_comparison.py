@@ -12,13 +12,16 @@ import torch
 from tests.compare.fakes import Killer, Mean, Needy, Writes, system
 from trivium.compare import findings as findings_module
 from trivium.compare.comparison import Comparison, remake
+from trivium.compare.tuning import Tuned, edges
 from trivium.compare.work import seed_of
 from trivium.core import seeds
 from trivium.core.errors import NotOffered, UnknownMethod, UnknownName
 from trivium.core.method import Card, find
 from trivium.core.nouns import Example
 from trivium.core.progress import Bar
+from trivium.decoding.top_k import TopK
 from trivium.evaluation.continuation import Continuation
+from trivium.training.settings import TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLATILE = {"seconds", "peak_bytes", "new_tokens_per_second"}
@@ -295,6 +298,19 @@ def test_tuning_chooses_on_the_validation_split_with_equal_trials(tmp_path):
         ("Writes(top=30)", True),
     ]
     assert "3 trials for each of 2" in report.data["tuning"]["counted"]
+
+
+def test_which_trials_stand_at_the_end_of_what_was_tried():
+    plain, settings = TopK(), TrainingSettings(learning_rate=1e-3)
+    rates = [plain, Tuned(plain, (("learning_rate", 4e-3),)), Tuned(plain, (("learning_rate", 2e-3),))]
+    assert edges(rates, settings) == {
+        "top_k": "learning_rate=0.001 is the least tried",
+        "top_k with learning_rate=0.004": "learning_rate=0.004 is the greatest tried",
+    }
+    assert edges(rates[:2], settings) == {}, "two values are both at an end, whatever is best"
+    assert edges([TopK(k=5), TopK(k=9), TopK(k=7)]) == {
+        "top_k(k=5)": "k=5 is the least tried", "top_k(k=9)": "k=9 is the greatest tried",
+    }  # fmt: skip
 
 
 def test_tuning_never_sees_the_seeds_of_the_comparison():

@@ -150,7 +150,9 @@ def test_a_budget_that_is_done_is_not_done_again(tmp_path):
 
 
 def test_more_tuning_trials_than_budgets(tmp_path):
-    asked(seeds=1, trials=3, scales=(0.5,)).run(tmp_path)
+    grid = {"learning_rate": [6e-3, 1e-9]}
+    report = asked(seeds=1, trials=3, scales=(0.5,), tune={LLAMA: grid, OTHER: grid}).run(tmp_path)
+    assert "learning_rate=0.006 is the greatest tried" in report.contender("llama")["note"]
     phases = [record["phase"] for record in numbers(tmp_path) if not record["example"]]
     assert {phase: phases.count(phase) for phase in phases} == {"tune": 2 * 3, "scale": 2, "score": 2}
 

@@ -6,11 +6,13 @@ import json
 import pytest
 
 from trivium import cli
+from trivium.cli.compare import Command
 from trivium.compare import suites
 from trivium.compare._report import sections
 from trivium.compare._report.looks import looks
 from trivium.compare.contender import build, describe
 from trivium.compare.holes import hole, lossless
+from trivium.compare.tuning import untuned
 from trivium.core.errors import BrokenModel, UnknownName
 from trivium.core.method import find, names
 
@@ -121,6 +123,33 @@ def test_the_decoders_all_write_from_left_to_right():
     assert next(iter(made)) == "llama"
     assert all("causal" in recipe.build(259).offers for recipe in made.values())
     assert {"gpt_bert", "flexibert", "byte2word"} & made.keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "rates"),
+    [
+        ({"suite": "decoders"}, (1e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)),
+        ({"contenders": ("gpt",), "rates": (2e-3, 5e-4)}, (1e-3, 2e-3, 5e-4)),
+    ],
+)
+def test_each_contender_tries_the_same_learning_rates(given, rates, tmp_path, monkeypatch):
+    asked = []
+
+    def run(comparison, folder, **_):
+        asked.append(comparison)
+        raise StopIteration
+
+    monkeypatch.setattr("trivium.cli.compare.Comparison.run", run)
+    with pytest.raises(StopIteration):
+        Command("architectures", folder=tmp_path, **given).run()
+    points = asked[0].plan.points
+    assert {"llama", "gpt"} <= points.keys()
+    assert all([dict(untuned(p)[1]).get("learning_rate", 1e-3) for p in own] == list(rates) for own in points.values())
+
+
+def test_rates_where_nothing_is_trained_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="nothing is trained in a comparison of decoding; leave --rates away"):
+        Command("decoding", contenders=("greedy",), rates=(1e-3,), folder=tmp_path).run()
 
 
 def command(folder, *words):

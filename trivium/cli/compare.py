@@ -64,6 +64,9 @@ class Command:
     """What every contender is set against; by default the kind's own, with the settings it has among the contenders."""
     trials: int = 0
     """Tuning trials for each contender on the validation split, on shares of a second budget as large as the first."""
+    rates: tuple[float, ...] = ()
+    """Learning rates, such as 4e-3 8e-3, that each contender tries besides the training's own, where models are
+    trained; by default the suite's, or with --trials a quarter to four times the training's own."""
     training: str | None = None
     """What stays fixed where models are trained, such as "training(corpus='stories', length=256, batch_size=8)"."""
     match: Literal["parameters", "flops"] | None = None
@@ -120,6 +123,9 @@ class Command:
             raise ValueError(f"nothing is trained in a comparison of {self.kind}; leave --training away")
         elif (self.dtype, self.device) != ("float32", "cpu"):
             system = Named(self.model, dtype=self.dtype, device=self.device)
+        rates = self.rates or (chosen.rates if chosen else ())
+        if rates and not hole.per_seed:
+            raise ValueError(f"nothing is trained in a comparison of {self.kind}; leave --rates away")
         comparison = Comparison(
             vary=self.kind,
             contenders=contenders,
@@ -129,7 +135,8 @@ class Command:
             seeds=self.seeds if self.seeds is not None else chosen.seeds if chosen else 3,
             scales=self.scales or (chosen.scales if chosen else ()),
             baseline=self.baseline,
-            trials=self.trials or (chosen.trials if chosen else 0),
+            trials=self.trials or (len(rates) + 1 if rates else 0),
+            tune=self._rated(contenders, rates) if rates else {},
             name=self.name or (chosen.title if chosen else ""),
             labels=labels,
             shown=chosen.shown if chosen else None,
@@ -142,6 +149,12 @@ class Command:
         report = comparison.run(self.folder or home, executor=executor, retry=self.retry)
         show(report, as_json=self.json)
         return exit_code(report)
+
+    def _rated(self, contenders: Sequence[Any], rates: tuple[float, ...]) -> dict[str, dict[str, tuple[float, ...]]]:
+        """The rates for each contender and the baseline, which may be none of those given."""
+        every = [*contenders, self.baseline or holes.hole(self.kind).baseline]
+        built = [build(self.kind, each) if isinstance(each, str) else each for each in every]
+        return {describe(each): {"learning_rate": rates} for each in built}
 
     def _matched(self, contenders: Sequence[Any], training: Training) -> list[Any]:
         """The contenders at the size of the baseline, which comes first here and is one of them."""

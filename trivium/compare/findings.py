@@ -265,6 +265,8 @@ def _contender(
     run: _Run, entry: Mapping[str, Any], pairs: Sequence[tuple[str, str, Pair]], tuning: Sequence[Record]
 ) -> dict[str, Any]:
     config = entry["config"]
+    tuned = _tuned(entry, run, [record for record in tuning if record["contender"] == config])
+    edge = next((entry.get("edges", {}).get(trial["config"], "") for trial in tuned if trial["chosen"]), "")
     measures = {}
     for measure in run.measures:
         found = run.summary(config, measure["name"])
@@ -278,12 +280,12 @@ def _contender(
         "config": config,
         "lossless": entry["lossless"],
         "baseline": entry["baseline"],
-        "note": _note(run, entry, pairs),
+        "note": "; ".join(filter(None, (_note(run, entry, pairs), edge))),
         "measures": measures,
         "by_group": _by_group(run, config),
         "spent": _spent(run, config),
         "failed": _failures(run.failed[config]),
-        "tuned": _tuned(entry, run, [record for record in tuning if record["contender"] == config]),
+        "tuned": tuned,
     }
 
 

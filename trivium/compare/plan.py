@@ -264,6 +264,9 @@ class Plan:
             "tunable": not self.hole.systems
             and (self.hole.per_seed or (dataclasses.is_dataclass(method) and bool(dataclasses.fields(method)))),
             "tuned": name in self.points,
+            "edges": tuning.edges(self.points[name], getattr(self.system, "settings", None))
+            if name in self.points
+            else {},
         }
 
     @cached_property

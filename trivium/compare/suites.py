@@ -42,7 +42,8 @@ class Suite:
     seeds: int
     shown: Shown | None = None
     scales: tuple[float, ...] = ()
-    trials: int = 0
+    rates: tuple[float, ...] = ()
+    """Learning rates that each contender tries besides the training's own."""
 
 
 def suite(kind: str, name: str) -> Suite:
@@ -165,7 +166,7 @@ SUITES: Mapping[str, Suite] = {
         budget="2e11 flops",
         seeds=3,
         scales=(0.25, 0.5),
-        trials=5,
+        rates=(4e-3, 8e-3, 1.6e-2, 3.2e-2),
     ),
     "lossless": Suite(
         kind="decoding",

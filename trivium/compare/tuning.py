@@ -81,6 +81,35 @@ def points(
     return [contender, *others[: trials - 1]]
 
 
+def edges(points: Sequence[Any], settings: Any = None) -> dict[str, str]:
+    """Configurations at the end of what was tried of a number, and of what; one that is best may not be the best there
+    is. Numbers of which fewer than three values were tried tell nothing."""
+    names = {name: None for point in points for name in untuned(point)[1]}
+    for point in points:
+        own = untuned(point)[0]
+        names |= {
+            field.name: None
+            for field in (fields(own) if is_dataclass(own) else ())
+            if getattr(own, field.name) != getattr(untuned(points[0])[0], field.name)
+        }
+    found: dict[str, list[str]] = {}
+    for name in names:
+        values = [_value(point, name, settings) for point in points]
+        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        if len(numbers) < len(values) or len(set(numbers)) < 3:
+            continue
+        for point, value in zip(points, numbers, strict=True):
+            if value in (min(numbers), max(numbers)):
+                which = "least" if value == min(numbers) else "greatest"
+                found.setdefault(described(point), []).append(f"{name}={value:g} is the {which} tried")
+    return {config: ", ".join(words) for config, words in found.items()}
+
+
+def _value(point: Any, name: str, settings: Any) -> Any:
+    own, changed = untuned(point)
+    return changed.get(name, getattr(own, name, getattr(settings, name, None)))
+
+
 def _with(contender: Any, settings: Mapping[str, Any]) -> Any:
     return replace(contender, **settings) if settings else contender
 
