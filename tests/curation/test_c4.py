@@ -1,5 +1,8 @@
 """C4's lines and pages, in two readings that differ over a brace in a line that falls anyway."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from trivium.curation.c4 import C4
@@ -7,6 +10,7 @@ from trivium.data.curating import curated
 from trivium.data.marks import Texts
 from trivium.data.quality_rules import kept_lines
 
+VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "quality_rules.json"
 GOOD = "\n".join(f"This is sentence number {n}, and it ends well." for n in range(6))
 
 
@@ -54,3 +58,13 @@ def test_settings():
     ):
         with pytest.raises(ValueError, match=said):
             C4(**wrong)
+
+
+def test_datatrove_s_code_keeps_and_drops_the_same():
+    if not VECTORS.exists():
+        pytest.skip("the parity vectors are not there")
+    for document in json.loads(VECTORS.read_text(encoding="utf-8"))["documents"]:
+        kept, reason, *_ = document["datatrove"]["c4"]
+        assert reason in (None, "too_few_sentences")
+        dropped = made(document["text"], variant="datatrove").counts.dropped
+        assert dropped == ({} if kept else {"c4.sentences": 1})

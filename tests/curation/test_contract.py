@@ -65,7 +65,7 @@ def test_it_measures_what_it_says(made):
 def test_its_rules_are_about_what_it_measures(made):
     name = type(made).__card__.name
     made.rules.check(*names_of({name: made}))
-    assert made.rules.drops or made.rules.cuts
+    assert made.rules.drops or made.rules.cuts or not made.measures | made.marks  # what is measured is used
     assert all(drop.name.startswith(name) for drop in made.rules.drops)
 
 
@@ -114,6 +114,8 @@ def test_a_document_that_is_kept_whole_is_not_changed(made):
 def test_a_second_time_removes_nothing_more_where_documents_are_compared(made):
     if not isinstance(made, Gatherer):
         pytest.skip("a tagger may find more once passages are cut")
+    if getattr(made, "relative", False):
+        pytest.skip("its documents are ranked among those that are there")
     once = curated(made, ALL)
     again = curated(made, once.texts)
     assert list(again.texts.ids) == list(once.texts.ids)

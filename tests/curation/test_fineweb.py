@@ -1,11 +1,11 @@
-"""FineWeb's rules as conditions: the same as its filters, at their edges too."""
+"""FineWeb's rules: what falls in each reading, and at the bounds themselves."""
 
+import numpy as np
 import pytest
 
 from trivium.curation.fineweb import FineWeb
 from trivium.data.curating import curated
-from trivium.data.marks import Texts
-from trivium.data.quality_rules import FILTERS, measure
+from trivium.data.marks import Marks, Texts
 
 LINE = "A line that is long enough to be taken for prose by any rule."
 TEXTS = [
@@ -18,13 +18,32 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("variant", ["datatrove", "first", "paper"])
-def test_conditions_say_what_the_filters_say(variant, text):
-    name = {"datatrove": "fineweb"}.get(variant, f"fineweb_{variant}")
-    found = curated(FineWeb(variant), Texts(["d"], [text], ["s"])).decided
-    reasons = FILTERS[name].reasons(measure(text, FILTERS[name].variant))
-    assert [rule for rule, count in found.alone.items() if count] == [f"fineweb.{reason}" for reason in reasons]
+@pytest.mark.parametrize(
+    ("variant", "reasons"),
+    [
+        ("datatrove", [[], ["char_dup_ratio"], ["short_line_ratio", "char_dup_ratio"], [],
+                       ["line_punct_ratio", "short_line_ratio", "char_dup_ratio", "list_ratio"],
+                       ["line_count", "line_punct_ratio"]]),
+        ("first", [[], ["char_dup_ratio"], ["short_line_ratio", "char_dup_ratio"],
+                   ["line_punct_ratio"], ["line_punct_ratio", "short_line_ratio", "char_dup_ratio", "list_ratio"],
+                   ["line_punct_ratio"]]),
+        ("paper", [[], ["char_dup_ratio"], ["char_dup_ratio", "short_line_ratio"],
+                   ["line_punct_ratio"], ["line_punct_ratio", "char_dup_ratio", "short_line_ratio"],
+                   ["line_punct_ratio"]]),
+    ],
+)  # fmt: skip
+def test_what_falls_and_why(variant, reasons):
+    for text, wanted in zip(TEXTS, reasons, strict=True):
+        found = curated(FineWeb(variant), Texts(["d"], [text], ["s"])).decided
+        assert [rule for rule, count in found.alone.items() if count] == [f"fineweb.{reason}" for reason in wanted]
+
+
+@pytest.mark.parametrize(("variant", "falls"), [("datatrove", 0), ("first", 3), ("paper", 2)])
+def test_bounds_themselves_fall_only_where_the_reading_says_so(variant, falls):
+    method = FineWeb(variant)
+    at = {"line_count": 3, "line_punct_ratio": 0.12, "short_line_ratio": 0.67, "char_dup_ratio": 0.01, "list_ratio": 0}
+    marks = Marks(1, {f"fineweb.{name}": np.array([at[name]], float) for name in method.measures})
+    assert sum(method.rules.decide(marks).alone.values()) == falls
 
 
 def test_the_variants_differ_at_the_bound():

@@ -67,6 +67,22 @@ def test_short_and_empty_documents_are_compared_too():
     assert found.numbers["stays"].tolist() == [1, 0, 1, 0, 1]
 
 
+def test_exact_copies_always_join_and_survivors_do_not_depend_on_order():
+    said = ["One  two.", "one two.", "x " * 200, "x " * 200, "three"]
+    assert measured(NearCopies(1, 128), [texts(*said)])[0].numbers["copies"].tolist() == [2, 2, 2, 2, 1]
+    said = []
+    for number in range(30):
+        said.append(" ".join(words(number, 60)))
+        said += [said[-1] + " and more"] * (number % 3 == 0) + [said[-1]] * (number % 4 == 0)
+    rows = texts(*said)
+    kept = set(curated(NearCopies(), rows).texts.ids)
+    assert 30 <= len(kept) < len(said) - 8
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(said))
+        moved = Texts([rows.ids[at] for at in order], [said[at] for at in order], ["s"] * len(said))
+        assert set(curated(NearCopies(), moved).texts.ids) == kept
+
+
 def test_recall_is_what_the_bands_promise():
     """300 pairs of Jaccard similarity about 0.72, where 14 x 8 gives about 0.64: within three standard errors."""
     method, pairs = NearCopies(), []

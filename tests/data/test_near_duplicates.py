@@ -1,4 +1,4 @@
-"""Near duplicates: the S-curve of banding, unbiased signatures, and survivors that do not depend on order."""
+"""Near duplicates: the S-curve of banding, unbiased signatures, clusters."""
 
 import numpy as np
 import pytest
@@ -13,10 +13,9 @@ from trivium.data.near_duplicates import (
     candidate_pairs,
     components,
     jaccard,
-    near_duplicates,
     normalised,
     shingles,
-    survivors,
+    similar,
 )
 
 
@@ -96,61 +95,20 @@ def test_normalised():
     assert normalised("ﬁ", compatible=True) == "fi"
 
 
-def corpus(seed=0, count=40):
-    """Texts of 60 words; every third has a near copy, every fourth an exact one."""
-    generator = np.random.default_rng(seed)
-    texts = []
-    for number in range(count):
-        words = [f"w{x}" for x in generator.integers(0, 5000, 60)]
-        texts.append(" ".join(words))
-        if number % 3 == 0:
-            texts.append(" ".join([*words, "and", "more"]))
-        if number % 4 == 0:
-            texts.append(texts[-1])
-    return texts
-
-
-def test_survivors_do_not_depend_on_order_and_their_own_pass_removes_nothing():
-    texts = corpus()
-    kept = near_duplicates(texts).kept
-    assert 40 <= kept.sum() < len(texts) - 15
-    expected = sorted(np.array(texts)[kept])
-    for seed in range(3):
-        order = np.random.default_rng(seed).permutation(len(texts))
-        moved = [texts[at] for at in order]
-        assert sorted(np.array(moved)[near_duplicates(moved).kept]) == expected
-    assert near_duplicates(expected).kept.all()
-
-
-def test_exact_duplicates_are_always_merged():
-    texts = ["", "One  two.", "one two.", "x " * 200, "x " * 200, "", "three"]
-    found = near_duplicates(texts, MinHash(1, 128))
-    assert found.survivor.tolist() == [0, 1, 1, 3, 3, 0, 6]  # the longer text, blanks included
-    assert found.size.tolist() == [2, 2, 2, 2, 2, 2, 1]
-
-
-def test_preferred_sources_survive():
-    texts = ["a b c d e f", "a b c d e f", "other words that stand alone here"]
-    assert near_duplicates(texts, prefer=[(1, 0.0), (0, 0.5), (9, 0.0)]).survivor.tolist() == [1, 1, 2]
-    longer = survivors(np.array([0, 0]), ["short", "longer"])
-    assert longer.survivor.tolist() == [1, 1]
-    assert longer.kept.tolist() == [False, True]
-
-
-def test_verification_takes_out_what_only_looked_alike():
+def test_exact_similarity_takes_out_what_only_looked_alike():
     words = [f"w{x}" for x in range(60)]
-    texts = [" ".join(words), " ".join(words[:40] + [f"v{x}" for x in range(20)]), " ".join(words)]
-    easy = MinHash(64, 1)  # half of the shingles are shared, which one number in 64 notices
-    assert near_duplicates(texts, easy).size.tolist() == [3, 3, 3]
-    assert near_duplicates(texts, easy, verify=0.9).size.tolist() == [2, 1, 2]
-    assert near_duplicates(texts, easy, verify=0.4).size.tolist() == [3, 3, 3]
-    assert near_duplicates(["a b c d e", "f g h i j"], verify=1.0).kept.all()
-    # Single words are shared more than runs of five.
-    assert near_duplicates(texts, MinHash(8, 4), size=30).size.tolist() == [2, 1, 2]
-    assert (
-        near_duplicates(["漢字かな交じり文" * 4, "漢字かな交じり文" * 4 + "。"], size=4, unit="characters").kept.sum()
-        == 1
-    )
+    texts = [" ".join(words), " ".join(words[:40] + [f"v{x}" for x in range(20)]), " ".join(words), "a b c d e"]
+    sets, easy = (
+        [shingles(text) for text in texts],
+        MinHash(64, 1),
+    )  # half of the shingles are shared: one in 64 sees it
+    assert similar(sets, easy, 0.01).tolist() == [0, 0, 0, 3]
+    assert similar(sets, easy, 0.4).tolist() == [0, 0, 0, 3]
+    assert similar(sets, easy, 0.9).tolist() == [0, 1, 0, 3]
+    assert similar(sets[3:], easy, 1.0).tolist() == [0]
+    assert similar([], easy, 1.0).tolist() == []
+    written = [shingles(text, 4, "characters") for text in ("漢字かな交じり文" * 4, "漢字かな交じり文" * 4 + "。")]
+    assert similar(written, MinHash(), 0.5).tolist() == [0, 0]
 
 
 def test_stars_make_the_same_clusters_as_every_pair():
@@ -162,19 +120,13 @@ def test_stars_make_the_same_clusters_as_every_pair():
     assert [tuple(pair) for pair in full.tolist()] == slow
 
 
-def test_components_by_hand_and_chains_are_counted():
+def test_components_by_hand():
     pairs = np.array([[4, 5], [1, 2], [2, 4], [0, 3]])
     assert components(7, pairs).tolist() == [0, 1, 1, 0, 1, 1, 6]
     for seed in range(4):
         pairs = np.random.default_rng(seed).integers(0, 60, (40, 2))
         _, label = connected_components(coo_array((np.ones(40), pairs.T), (60, 60)), directed=False)
         assert components(60, pairs).tolist() == [label.tolist().index(one) for one in label]
-    found = survivors(np.array([0, 0, 2, 2, 4]), ["aaa", "b", "cc", "d", "e"])
-    signatures = np.array([[1, 1, 1, 1], [1, 2, 2, 2], [3, 3, 3, 3], [3, 3, 4, 4], [0, 0, 0, 0]], np.uint32)
-    assert found.chained(signatures) == 0.5  # 0.25 and 0.5 alike
-    assert found.chained(signatures, floor=0.6) == 1.0
-    assert near_duplicates(["one"]).chained(signatures) == 0.0
-    assert near_duplicates([]).kept.tolist() == []
 
 
 def test_bad_input_is_refused():
@@ -188,11 +140,7 @@ def test_bad_input_is_refused():
         shingles("a", 0)
     with pytest.raises(ValueError, match="'words' or 'characters'"):
         shingles("a", 5, "bytes")
-    with pytest.raises(ValueError, match="Jaccard"):
-        near_duplicates(["a"], verify=1.5)
+    with pytest.raises(ValueError, match=r"Jaccard similarity, above 0 and at most 1; got 1\.5"):
+        similar([shingles("a")], MinHash(), 1.5)
     with pytest.raises(ValueError, match="places 0 to 3"):
         components(3, np.array([[0, 3]]))
-    with pytest.raises(ValueError, match="2 documents are clustered and 1 texts"):
-        survivors(np.array([0, 0]), ["a"])
-    with pytest.raises(ValueError, match="1 documents and 2 preferences"):
-        near_duplicates(["a"], prefer=[(0,), (1,)])

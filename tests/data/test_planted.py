@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from trivium.data.near_duplicates import jaccard, normalised, shingles
-from trivium.data.planted import FAULTS, items, planted
+from trivium.data.planted import FAULTS, MORE, PASSAGE, items, notices, planted
 
 MADE = list(planted(3000, seed=1))
 BY_ID = {document.id: document for document in MADE}
@@ -63,3 +63,26 @@ def test_shares_that_make_no_sense():
     with pytest.raises(ValueError, match="at most 1 in all"):
         next(planted(1, shares=0.2))
     assert {document.metadata.get("planted") for document in planted(20, shares={"short": 1.0})} == {"short"}
+
+
+def test_what_is_planted_on_demand_is_where_it_is_said_to_be():
+    made = list(planted(400, seed=2, shares={"paragraph": 0.1, "passage": 0.1, "visited": 0.1}))
+    by_id, seen = {document.id: document for document in made}, Counter()
+    for document in made:
+        fault, text = document.metadata.get("planted"), document.text
+        seen[fault] += 1
+        if fault == "paragraph":
+            ((_, start, end),) = document.metadata["spans"]
+            assert text[start:end] in notices(2)
+            assert text[start:end] in text.split("\n")
+        elif fault == "passage":
+            ((_, start, end),) = document.metadata["spans"]
+            assert end - start == PASSAGE
+            assert text[start:end] in by_id[document.metadata["of"]].text
+        elif fault == "visited":
+            address = by_id[document.metadata["of"]].metadata["url"]
+            assert document.metadata["url"].split("://")[1] == address.split("://")[1]
+            assert text != by_id[document.metadata["of"]].text
+    assert all(20 < seen[fault] < 65 for fault in MORE)
+    assert len({document.metadata["url"].split("://")[1] for document in made}) == 400 - seen["visited"]
+    assert "url" not in next(planted(1)).metadata

@@ -145,8 +145,8 @@ def pretrained(family="llama", tied=True, padding=8):
     return System(wrap(model), tokenizer, family)
 
 
-def masked():
-    """A masked model, whose tied head has a bias."""
+def masked(tied=True):
+    """A masked model, whose head has a bias."""
     tokenizer = wordpiece(sentences(OLD), 60)
     config = BertConfig(
         vocab_size=tokenizer.vocab_size,
@@ -155,6 +155,7 @@ def masked():
         num_attention_heads=2,
         intermediate_size=24,
         max_position_embeddings=64,
+        tie_word_embeddings=tied,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

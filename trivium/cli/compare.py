@@ -35,11 +35,17 @@ class Command:
     five learning rates, at three budgets); of attribution, reagent-paper. Example:
     trivium compare decoding --suite lossless --drafts heads/ draft/ --dtype bfloat16
     trivium compare architectures --suite decoders --training "training(corpus='my_texts/')"
+    trivium compare vocabulary --contenders mean subword_mean --training "adapting(old='en.txt', new=('fr.txt',))"
+
+    Curation is compared by what it is for: the same small model is trained on what each contender keeps of the same raw
+    documents, at equal FLOPs, and scored in bits per byte on clean text that was held out before. Example:
+    trivium compare curation --contenders gopher exact_copies "near_copies(verify=0.8)" \\
+        --training "training(raw='pages/*.jsonl.gz', corpus='clean_texts/')"
     """
 
     kind: Positional[str]
-    """What varies: decoding, drafting, prompting, routing, attribution, probing, evaluation (of models), architectures
-    or objectives."""
+    """What varies: decoding, drafting, prompting, routing, attribution, probing, evaluation (of models), architectures,
+    objectives, vocabulary (how the rows of new tokens begin) or curation."""
     contenders: tuple[str, ...] = ()
     """Methods written like calls; by default every method of the kind with its defaults. The baseline is added. Of the
     kind evaluation: models."""
@@ -68,7 +74,9 @@ class Command:
     """Learning rates, such as 4e-3 8e-3, that each contender tries besides the training's own, where models are
     trained; by default the suite's, or with --trials a quarter to four times the training's own."""
     training: str | None = None
-    """What stays fixed where models are trained, such as "training(corpus='stories', length=256, batch_size=8)"."""
+    """What stays fixed where models are trained, such as "training(corpus='stories', length=256, batch_size=8)";
+    of the kind vocabulary "adapting(old='en.conllu', new=('fr.conllu', 'no.conllu'))": a language that the model knows
+    and those that it is to learn. With origin='...' in it a model of your own is adapted."""
     match: Literal["parameters", "flops"] | None = None
     """Bring architectures to one size first, by the width inside their feed-forwards: that of the baseline, or of the
     first of them."""
@@ -115,7 +123,7 @@ class Command:
         if hole.systems:
             system = None
         elif hole.per_seed:
-            system = Training.read(self.training) if self.training else None
+            system = hole.rest.read(self.training) if self.training else None
             contenders = self._matched(contenders, system or Training()) if self.match else contenders
         elif self.match:
             raise ValueError(f"no sizes differ in a comparison of {self.kind}; leave --match away")

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from tyro.conf import Positional, arg
 
-from trivium.cli._print import console, print_json, table
+from trivium.cli._print import console, print_json
+from trivium.compare import curated
 from trivium.compare.contender import build
 from trivium.core.files import written
 from trivium.core.method import card_of
@@ -24,10 +25,10 @@ class Command:
 
     Example: trivium curate --sources "pages/*.jsonl.gz" --methods gopher exact_copies --folder runs/clean
 
-    Files are .jsonl, .parquet or plain text, also packed (.gz, .zst). A record has an 'id' and a 'text'. What cannot be
-    read goes to the quarantine in the folder with its place and bytes. Methods only measure; rules drop, by default
-    those of the methods. Run the same command again to go on after a stop. With other rules and --replace only the last
-    stage is done again. Or write it down as Python:
+    Files are .jsonl, .parquet, .html, .warc or plain text, also packed (.gz, .zst). A record has an 'id' and a
+    'text'. What cannot be read goes to the quarantine in the folder with its place and bytes. Methods only measure;
+    rules drop, by default those of the methods. Run the same command again to go on after a stop. With other rules
+    and --replace only the last stage is done again. Or write it down as Python:
 
         plan.py:  from trivium.data.plan import Plan, Source
                   from trivium.curation.gopher import Gopher
@@ -68,13 +69,15 @@ class Command:
     """Print the outcome as JSON."""
 
     def run(self) -> int:
-        found = Run(self._plan(), self.folder, replace=self.replace).go(engine(self.engine, self.workers))
+        plan = self._plan()
+        found = Run(plan, self.folder, replace=self.replace).go(engine(self.engine, self.workers))
+        report = curated.write(self.folder, plan)
         if self.export is not None:
             self._export(found)
         if self.json:
             print_json(_plain(found))
             return 0
-        self._tell(found)
+        self._tell(report)
         return 0
 
     def _plan(self) -> Plan:
@@ -109,26 +112,20 @@ class Command:
                 row = {"id": one.id, "text": one.text, "source": one.source, "metadata": dict(one.metadata)}
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
-    def _tell(self, found: Outcome) -> None:
-        out, total = console(), found.total
-        share = total.kept / max(total.read, 1)
-        out.print(
-            f"{total.read:,} documents read, {total.kept:,} stay ({share:.1%}), {found.read.quarantined:,} refused"
-        )
-        out.print(f"{total.chars_read:,} characters read, {total.chars_kept:,} stay\n")
-        if found.alone:
-            rows = table("rule", "drops", "would drop alone", title=None)
-            for name, alone in found.alone.items():
-                rows.add_row(name, f"{total.dropped.get(name, 0):,}", f"{alone:,}" if alone else "0 (never fires)")
-            out.print(rows)
-            out.print()
-        rows = table("source", "read", "stay")
-        for name, row in sorted(found.by_source.items()):
-            rows.add_row(name, f"{row['read']:,}", f"{row['kept']:,}")
-        out.print(rows)
-        out.print(f"\nfolder: {found.folder}", style="dim")
+    def _tell(self, report: curated.Report) -> None:
+        tell(report)
         if self.export is not None:
-            out.print(f"train on it: trivium train --corpus {self.export} --steps 500", style="dim")
+            console().print(f"train on it: trivium train --corpus {self.export} --steps 500", style="dim")
+
+
+def tell(report: curated.Report) -> None:
+    """The report of a run on the terminal, and where its page is."""
+    out, total = console(), report["total"]
+    out.print(f"{curated.headline(report)}; {total['quarantined']:,} records refused")
+    out.print(f"{total['chars_read']:,} characters read, {total['chars_kept']:,} stay")
+    for each in curated.tables(report):
+        out.print(each)
+    out.print(f"report: {Path(report['folder']) / 'report.html'}", style="dim")
 
 
 def _source(text: str) -> Source:

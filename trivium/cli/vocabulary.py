@@ -1,6 +1,5 @@
 """``trivium vocabulary``."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,20 +9,23 @@ from tyro.conf import Positional, arg, subcommand
 
 from trivium.cli._print import console, print_json, table
 from trivium.compare.contender import build
-from trivium.core import files
+from trivium.core.errors import UnknownName, did_you_mean
 from trivium.core.languages import Languages
+from trivium.core.progress import progress
 from trivium.core.protocols import Tokenizer
 from trivium.core.seeds import generator
 from trivium.data.named import named
 from trivium.data.word_vectors import read_dictionary, read_vectors
-from trivium.models.sources import load, resolve, store
+from trivium.models.sources import load, resolve
 from trivium.tokenization.expanding import expanded
 from trivium.tokenization.files import restore
 from trivium.tokenization.huggingface import HuggingFaceTokenizer
 from trivium.tokenization.measures import frequent_cut_words, gini, measure
 from trivium.tokenization.training import TokenizerRecipe
-
-CARD = "vocabulary.json"
+from trivium.training.bakeoff import FILE as BAKEOFF
+from trivium.training.bakeoff import Equal, Row, TokenizerBakeoff, mgpt
+from trivium.training.settings import TrainingSettings
+from trivium.vocabulary._streamed import stored, streamed
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ class Transplant:
     """Word vectors of the model's language."""
     dictionary: Path | None = None
     """Two columns: a word of the model's language, the same in the new one."""
+    stream: bool = False
+    """Hold only embedding and head in memory and copy the rest from file to file: for models larger than memory."""
     seed: int = 0
 
     def run(self) -> int:
@@ -155,7 +159,7 @@ class Transplant:
             raise ValueError("say which vocabulary the model is to have: --tokenizer FOLDER")
         if self.folder.exists():
             raise ValueError(f"{self.folder} exists; choose another folder")
-        method, system = build("vocabulary", self.method), load(self.model)
+        method, draws = build("vocabulary", self.method), generator(self.seed, "vocabulary")
         texts = lambda names: [text for name in names for text in named(name)["train"]]  # noqa: E731
         at_hand = Languages(
             texts(self.new),
@@ -164,15 +168,16 @@ class Transplant:
             None if self.old_vectors is None else read_vectors(self.old_vectors),
             () if self.dictionary is None else read_dictionary(self.dictionary),
         )
-        made = method.transplant(
-            system, _tokenizer(self.tokenizer), at_hand, generator=generator(self.seed, "vocabulary")
-        )
-        part = self.folder.with_name(f".{self.folder.name}.part")  # whole under its name, or not at all
-        store(made.system, part)
-        card = {"model": self.model, "sha256": system.fingerprint, "config": self.method, **asdict(made.report)}
-        files.write(part / CARD, _json(card))
-        part.rename(self.folder)
-        report, out = made.report, console()
+        target = _tokenizer(self.tokenizer)
+        if self.stream:
+            report = streamed(method, resolve(self.model), self.folder, target, at_hand, generator=draws)
+        else:
+            system = load(self.model)
+            made = method.transplant(system, target, at_hand, generator=draws)
+            facts = {"model": self.model, "sha256": system.fingerprint, "config": self.method}
+            stored(made, self.folder, facts)
+            report = made.report
+        out = console()
         rows = table("tokens", "")
         for name, value in (
             ("in the new vocabulary", report.tokens),
@@ -189,6 +194,86 @@ class Transplant:
         return 0
 
 
+@dataclass(frozen=True)
+class Bakeoff:
+    """Choose how to cut text by training: a small model for each way, equal but for its vocabulary.
+
+    Example: trivium vocabulary bakeoff runs/bakeoff --corpus fr.conllu no.conllu es.conllu --amount 2e6
+
+    The ways are those of mGPT: default (BPE over bytes), case (capitals as markers), arithmetic (digits one by one),
+    combined, and char. The one with the fewest bits per byte, as a mean over languages and seeds, is chosen. Run the
+    same command again to go on with a run that was interrupted.
+    """
+
+    folder: Positional[Path]
+    """Where trainings and bakeoff.json go."""
+    corpus: tuple[str, ...] = ("stories", "python_docs")
+    """A corpus per language: stories, python_docs, python_code, text files, treebanks or folders."""
+    candidates: tuple[str, ...] = ("default", "case", "arithmetic", "combined", "char")
+    """Which ways are tried."""
+    vocab_size: int = 2000
+    """Tokens of each candidate."""
+    equal: Equal = "bytes"
+    """What all get as much of: bytes of text read, or floating-point operations (flops)."""
+    amount: float = 2e6
+    """How much of it."""
+    seeds: int = 3
+    parallel: tuple[Path, ...] = ()
+    """Per corpus, in order, a file of the same sentences, one a line, for parity with the first."""
+    architecture: str = "llama"
+    """The small model, written like a call."""
+    learning_rate: float = 3e-3
+    length: int = 128
+    """Tokens in a row."""
+    batch_size: int = 16
+    documents: int = 48
+    """Held-out texts of each language."""
+
+    def run(self) -> int:
+        ways = mgpt(self.vocab_size)
+        for name in self.candidates:
+            if name not in ways:
+                raise UnknownName(f"no candidate is called {name!r}{did_you_mean(name, ways)}")
+        corpora = {Path(name).stem: named(name) for name in self.corpus}
+        if len(corpora) < len(self.corpus):
+            raise ValueError(f"two corpora have one name: {', '.join(self.corpus)}; rename a file")
+        if self.parallel and len(self.parallel) != len(corpora):
+            raise ValueError(f"{len(corpora)} corpora need as many parallel files, got {len(self.parallel)}")
+        lines = [path.read_text(encoding="utf-8").splitlines() for path in self.parallel]
+        contest = TokenizerBakeoff(
+            {name: ways[name] for name in self.candidates},
+            build("architectures", self.architecture),
+            self.equal,
+            self.amount,
+            TrainingSettings(learning_rate=self.learning_rate, checkpoint_every=50),
+            self.length,
+            self.batch_size,
+            self.documents,
+        )
+        with progress("tokenizers", 1.0) as bar:
+            parallel = dict(zip(corpora, lines, strict=False))
+            found = contest.run(corpora, seeds=self.seeds, folder=self.folder, parallel=parallel, bar=bar)
+        rows = table("candidate", "bits/byte", "least to most", "token perplexity", "bytes/token", "Gini", "steps")
+        shown: dict[str, list[Row]] = {}
+        for row in found.rows:
+            shown.setdefault(row.candidate, []).append(row)
+        for name, mean in found.means().items():
+            each, first = [row.mean for row in shown[name]], shown[name][0]
+            over = lambda values: sum(values) / len(values)  # noqa: E731
+            rows.add_row(
+                name,
+                f"{mean:.3f}",
+                f"{min(each):.3f} to {max(each):.3f}",
+                f"{over(list(first.token_perplexity.values())):.1f}",
+                f"{over(list(first.bytes_per_token.values())):.2f}",
+                f"{first.inequality:.3f}",
+                str(first.steps),
+            )
+        console().print(rows)
+        console().print(escape(f"chosen: {found.chosen} ({self.folder / BAKEOFF})"), style="bold")
+        return 0
+
+
 def _tokenizer(name: str) -> Tokenizer:
     """Of a folder, or of a model by name. A folder without a model will do."""
     folder = Path(name).expanduser()
@@ -199,13 +284,9 @@ def _figure(value: float | None, form: str) -> str:
     return "no words" if value is None else form.format(value)
 
 
-def _json(card: dict[str, Any]) -> str:
-    return json.dumps(card, indent=1) + "\n"
-
-
 @dataclass(frozen=True)
 class Command:
-    """Train, measure and expand tokenizers, and move a model to another vocabulary.
+    """Train, measure, choose and expand tokenizers, and move a model to another vocabulary.
 
     Example: trivium vocabulary train runs/tokenizer --corpus stories
     """
@@ -215,6 +296,7 @@ class Command:
         | Annotated[Measure, subcommand("measure", prefix_name=False)]
         | Annotated[Expand, subcommand("expand", prefix_name=False)]
         | Annotated[Transplant, subcommand("transplant", prefix_name=False)]
+        | Annotated[Bakeoff, subcommand("bakeoff", prefix_name=False)]
     )
 
     def run(self) -> int:

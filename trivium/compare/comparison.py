@@ -27,13 +27,18 @@ from trivium.compare.models import Models, Named, contender
 from trivium.compare.plan import Plan, built, short
 from trivium.compare.report import markdown, page, table
 from trivium.compare.suites import Shown
-from trivium.compare.training import Training
 from trivium.compare.work import Record, Unit, repeated
 from trivium.core.budget import Budget
 from trivium.core.errors import RunMismatch, UnknownName, did_you_mean
 from trivium.core.method import card_of, find
 from trivium.core.progress import Bar, progress
 from trivium.core.provenance import environment, provenance
+
+VERBS = {
+    "architectures": ("build",), "drafting": ("start",), "routing": ("fit",), "probing": ("fit",),
+    "curation": ("tag", "gather"), "vocabulary": ("transplant",),
+}  # fmt: skip
+"""By kind what a method can do, where it is not called itself."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +116,12 @@ class Comparison:
         for who in self.tune:
             if who not in texts and who not in map(short, texts):
                 raise UnknownName(f"tune= names {who!r}, which is no contender{did_you_mean(who, texts)}")
-        system = Models(methods) if hole.systems else _system(self.vary, self.system, hole.per_seed)
+        system = Models(methods) if hole.systems else _system(self.vary, self.system, hole)
         if hole.systems and not (self.system is None and self.budget is None and not self.trials):
             raise ValueError("models are compared on the same examples; leave system, budget and trials away")
         task = self.task
         if task is None:
-            task = system.task() if isinstance(system, Training) else hole.task
+            task = system.task() if isinstance(system, holes.RESTS) else hole.task
         fixed = {
             "contenders": tuple(methods),
             "baseline": baseline,
@@ -234,6 +239,9 @@ class Comparison:
         asked = RunFolder(folder).asked()
         identity, again = asked["identity"], asked["again"]
         kind, (unit, amount, tolerance) = identity["kind"], identity["budget"]
+        hole = holes.hole(kind)
+        if again["task"] is None and hole.per_seed and not hole.task:  # the task is that of the fixed rest
+            given = {"task": None, **given}
         parts = {
             "contenders": again["contenders"] if None not in again["contenders"] else None,
             "task": again["task"],
@@ -252,12 +260,12 @@ class Comparison:
             made["task"] = text.build("evaluation", again["task"], longest=None)
         if "system" not in made and "contenders" not in again["system"]:
             source = again["system"]
-            made["system"] = Named(**source["named"]) if "named" in source else Training.read(source["training"])
+            made["system"] = Named(**source["named"]) if "named" in source else hole.rest.read(source["training"])
         objects = {text.describe(c): c for c in made["contenders"] if not isinstance(c, str)}
         comparison = cls(
             vary=kind,
             baseline=objects.get(identity["baseline"], identity["baseline"]),
-            budget=None if holes.hole(kind).systems else Budget(unit, amount, tolerance),
+            budget=None if hole.systems else Budget(unit, amount, tolerance),
             seeds=identity["seeds"],
             scales=identity.get("scales", ()),
             trials=identity["trials"],
@@ -293,9 +301,9 @@ def _method(kind: str, given: Any) -> Any:
     made = text.build(kind, given) if isinstance(given, (str, text.Call)) else given
     if isinstance(made, type):
         raise TypeError(f"{made.__name__} is a class; give an object of it, such as {made.__name__}()")
-    verb = {"architectures": "build", "drafting": "start", "routing": "fit", "probing": "fit"}.get(kind, "__call__")
-    if not callable(getattr(made, verb, None)):
-        raise TypeError(f"{made!r} cannot be compared as {kind}: it has no {verb}")
+    verbs = VERBS.get(kind, ("__call__",))
+    if not any(callable(getattr(made, verb, None)) for verb in verbs):
+        raise TypeError(f"{made!r} cannot be compared as {kind}: it has no {' or '.join(verbs)}")
     return made
 
 
@@ -314,15 +322,16 @@ def _task(task: Any, systems: bool) -> Any:
     return found[0]
 
 
-def _system(kind: str, system: Any, trains: bool) -> Any:
-    if trains:
-        system = Training() if system is None else system
-        if not isinstance(system, Training):
+def _system(kind: str, system: Any, hole: holes.Hole) -> Any:
+    if hole.per_seed:
+        system = hole.rest() if system is None else system
+        if not isinstance(system, hole.rest):
             raise TypeError(
-                f"{kind} are compared by training them: give system=Training(...), got {type(system).__name__}"
+                f"{kind} are compared by training them: give system={hole.rest.__name__}(...), got "
+                f"{type(system).__name__}"
             )
-        return system
-    if system is None or isinstance(system, Training):
+        return hole.ready(system)
+    if system is None or isinstance(system, holes.RESTS):
         raise ValueError(f"a comparison of {kind} needs a system, such as system='tiny' or system=load(...)")
     return Named(system) if isinstance(system, str) else system
 

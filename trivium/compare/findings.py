@@ -34,6 +34,14 @@ RATES = {
     "tokens_per_second": ("tokens", "seconds", "training tokens per second"),
 }
 
+KEPT = {
+    "documents_kept": "documents that curation kept",
+    "tokens_kept": "tokens of the documents that curation kept",
+    "epochs": "times that the training went through its documents",
+    "curation_seconds": "processor seconds of curation",
+}
+"""Figures of a training that stand beside its costs, by their names among its facts."""
+
 
 def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The report of a run as plain data."""
@@ -44,7 +52,7 @@ def findings(asked: Mapping[str, Any], records: Iterable[Record], provenance: Ma
     tested = sum(pair.p_holm is not None for *_, pair in pairs)
     contenders = [_contender(run, entry, pairs, tuning) for entry in shown["contenders"]]
     spent_units = dict.fromkeys(unit for contender in contenders for unit in contender["spent"])
-    meanings = UNITS | {name: meaning for name, (_, _, meaning) in RATES.items()}
+    meanings = UNITS | {name: meaning for name, (_, _, meaning) in RATES.items()} | KEPT
     data = {
         "title": shown["title"],
         "kind": identity["kind"],
@@ -390,17 +398,20 @@ def _spent(run: _Run, config: str) -> dict[str, dict[str, float]]:
     if run.once:
         records = {record["seed"]: record for record in records}.values()
     rows = [dict(record["spent"]) for record in records]
+    if run.per_seed:
+        for row, record in zip(rows, records, strict=True):
+            row.update({name: record["values"][name] for name in KEPT if name in record["values"]})
     for row in rows:
         for name, (above, below, _) in RATES.items():
             if row[above] and row[below]:
                 row[name] = row[above] / row[below]
     spent = {}
-    for unit in [*UNITS, *RATES]:
+    for unit in [*UNITS, *RATES, *KEPT]:
         amounts = [row[unit] for row in rows if unit in row]
         if any(amounts):
             low, middle, high = np.quantile(amounts, [0.25, 0.5, 0.75])
             spent[unit] = {"median": float(middle), "low": float(low), "high": float(high)}
-            if unit not in RATES:
+            if unit in UNITS:
                 spent[unit]["total"] = float(sum(amounts))
     return spent
 

@@ -20,6 +20,8 @@ from torch import Tensor
 from trivium.attribution import _page as attribution_page
 from trivium.attribution import _paper as attribution_paper
 from trivium.attribution import _render as attribution_text
+from trivium.compare import curating
+from trivium.compare.adapting import Adapting
 from trivium.compare.training import TrainedSystem, Training
 from trivium.core import meter
 from trivium.core.budget import Budget
@@ -32,7 +34,10 @@ from trivium.models.system import System
 
 Fill = Callable[[Any, System, Any, Any, Budget, torch.Generator], object]
 """contender, system, task, example (None where the hole is filled once), budget, generator -> output"""
-Train = Callable[[Any, Training, int, Budget, Path, Bar | None], TrainedSystem]
+Train = Callable[[Any, Any, int, Budget, Path, Bar | None], TrainedSystem]
+"""contender, the fixed rest (see ``Hole.rest``), seed, budget, folder, bar -> trained"""
+RESTS = (Training, Adapting)
+"""What stands in the place of a system where contenders are trained."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Hole:
     task: str
     fill: Fill | None = None
     train: Train | None = None
+    rest: type[Any] = Training
+    """What stays fixed where there is ``train``. What it is scored on by default is its own ``task()``."""
     once: bool = False
     """Filled per seed rather than per example: what the contender finds out there serves every example."""
     systems: bool = False
@@ -56,6 +63,8 @@ class Hole:
     """Raises ValueError, before any work, for an example that cannot be used."""
     show: Callable[[System, Any], Mapping[str, Any]] = lambda *_: {}
     """What a report shows of an output besides what the task shows: system x output -> text, html."""
+    ready: Callable[[Any], Any] = lambda rest: rest
+    """The fixed rest with all that this kind needs."""
 
     @property
     def per_seed(self) -> bool:
@@ -87,6 +96,8 @@ def missing(kind: str, contender: object, system: object, task: object = None) -
     the other kind of batch that it learns from. A contender whose needs are in no list of capabilities says itself what
     it lacks: ``lacks(model)`` -> words; and so does a task that suits some contenders only: ``refuses(contender)``.
     """
+    if isinstance(system, Adapting):
+        return system.lacks(contender)
     if isinstance(system, Training):
         learns_from = getattr(contender, "learns_from", Batch)
         return () if learns_from is Batch else (learns_from.__name__.lower(),)
@@ -269,7 +280,7 @@ def probed_checks(system: System, task: Any, example: Example, budget: Budget) -
     _insist(task, steps, "probing needs a task with activations and labels, such as readout")
 
 
-# architectures and objectives ---------------------------------------------------------------------------------------
+# architectures, objectives and curation -----------------------------------------------------------------------------
 
 
 def train_architecture(
@@ -284,6 +295,23 @@ def train_objective(
 ) -> TrainedSystem:
     """Train the fixed recipe with this objective."""
     return training.train(training.architecture, objective, seed, budget, folder, bar)
+
+
+def train_curation(
+    curation: Any, training: Training, seed: int, budget: Budget, folder: Path, bar: Bar | None
+) -> TrainedSystem:
+    """Train the fixed recipe on what this method keeps of the raw documents."""
+    return curating.train(curation, training, seed, budget, folder, bar)
+
+
+# vocabulary ---------------------------------------------------------------------------------------------------------
+
+
+def train_vocabulary(
+    initialiser: Any, fixed: Adapting, seed: int, budget: Budget, folder: Path, bar: Bar | None
+) -> TrainedSystem:
+    """Give the fixed model new vocabularies with rows by this initialiser, and train it on their languages."""
+    return fixed.train(initialiser, seed, budget, folder, bar)
 
 
 HOLES: Mapping[str, Hole] = {
@@ -360,5 +388,21 @@ HOLES: Mapping[str, Hole] = {
         baseline="causal",
         task="bits_per_byte",
         train=train_objective,
+    ),
+    "curation": Hole(
+        question="Which curation of the same raw documents teaches best by {task}, trained with {budget}?",
+        budget=Budget("flops", 2e12),
+        baseline="keep_all",
+        task="bits_per_byte",
+        train=train_curation,
+        ready=curating.with_raw,
+    ),
+    "vocabulary": Hole(
+        question="Which rows should new tokens begin with, by {task}, trained with {budget}?",
+        budget=Budget("flops", 5e11),
+        baseline="random",
+        task="",
+        train=train_vocabulary,
+        rest=Adapting,
     ),
 }

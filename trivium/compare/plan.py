@@ -15,7 +15,6 @@ from trivium.compare import holes, tuning
 from trivium.compare.folder import FORMAT
 from trivium.compare.models import Models, Named, contender, facts_of
 from trivium.compare.suites import Shown
-from trivium.compare.training import Training
 from trivium.compare.tuning import described
 from trivium.compare.work import Record, Unit, Work, rows_of
 from trivium.core.budget import Budget
@@ -299,7 +298,7 @@ class Plan:
     def _system_again(self) -> dict[str, Any] | None:
         if isinstance(self.system, Models):
             return {"contenders": len(self.methods)}
-        if isinstance(self.system, Training):
+        if isinstance(self.system, holes.RESTS):
             return {"training": words} if (words := self.system.text()) else None
         named = named_of(self.system)
         return {"named": dataclasses.asdict(named)} if named is not None else None

@@ -1,5 +1,6 @@
-"""What stays fixed while architectures or objectives are compared: the data, their order, how models are trained."""
+"""What stays fixed while architectures, objectives or curation are compared: data and their order, the training."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -16,8 +17,10 @@ from trivium.core.progress import Bar
 from trivium.core.protocols import LanguageModel, Tokenizer
 from trivium.data.batches import Batches
 from trivium.data.corpus import Corpus
+from trivium.data.marks import Texts
 from trivium.data.named import named
 from trivium.data.packing import tokenised
+from trivium.data.raw_texts import Planted, texts_of
 from trivium.models.lengthening import bits_by_position, octaves
 from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer
@@ -43,7 +46,8 @@ SETTINGS = TrainingSettings()
 class TrainedSystem:
     """A contender after its training: the system, what the training spent, its curve, and figures about it."""
 
-    system: System
+    system: Any
+    """A System; or what the task of this training takes for one, where it trains several."""
     spent: Spent
     curve: list[dict[str, Any]]
     facts: Mapping[str, float]
@@ -53,7 +57,7 @@ class TrainedSystem:
 
 @dataclass(frozen=True)
 class Training:
-    """A training with one thing left open: the architecture, or the objective.
+    """A training with one thing left open: the architecture, the objective, or what is kept of raw documents.
 
     Seed s fixes the data order, the draws in training and the initial values of every tensor that two contenders
     share, so that contenders differ in what is compared and nothing else.
@@ -73,6 +77,9 @@ class Training:
     """What is trained where objectives are compared."""
     objective: Any = field(default_factory=lambda: _default("objectives", "causal"), metadata={"kind": "objectives"})
     """What architectures are trained with."""
+    raw: str | Planted | None = None
+    """What is curated where curation is compared, in place of the corpus's documents for training: a path or pattern,
+    or generated documents such as planted(count=2000, share=0.05). Corpus says what is held out all the same."""
 
     def __post_init__(self) -> None:
         for name in ("length", "batch_size"):
@@ -83,6 +90,13 @@ class Training:
     def documents(self) -> Corpus:
         """The corpus itself."""
         return named(self.corpus) if isinstance(self.corpus, str) else self.corpus
+
+    @cached_property
+    def raw_documents(self) -> Texts:
+        """What curation is put to. Raises ValueError where nothing is named."""
+        if self.raw is None:
+            raise ValueError("this training has no raw documents to curate; name a path, or planted(), as raw=")
+        return texts_of(self.raw)
 
     @cached_property
     def _ids(self) -> list[list[int]]:
@@ -98,9 +112,18 @@ class Training:
         return find("evaluation", "bits_per_byte")(corpus=self.corpus, length=max(self.length, 2))
 
     def train(
-        self, architecture: Any, objective: Any, seed: int, budget: Budget, folder: Path, bar: Bar | None = None
+        self,
+        architecture: Any,
+        objective: Any,
+        seed: int,
+        budget: Budget,
+        folder: Path,
+        bar: Bar | None = None,
+        *,
+        documents: list[list[int]] | None = None,
     ) -> TrainedSystem:
-        """Train one model on the budget, or go on where an earlier call in this folder was stopped."""
+        """Train one model on the budget, or go on where an earlier call in this folder was stopped. ``documents``: ids
+        to train on in place of the corpus's own."""
         (architecture, changed), (objective, also) = untuned(architecture), untuned(objective)
         settings = replace(self.settings, seed=seed, **changed, **also)
         if settings.checkpoint_every is None:
@@ -108,7 +131,7 @@ class Training:
         if settings.evaluate_every is None:
             settings = replace(settings, evaluate_every=EVALUATIONS)
         model: LanguageModel = architecture.build(self.tokenizer.vocab_size, seed=seed)
-        batches = Batches(self._ids, self.length, self.batch_size, seed)
+        batches = Batches(self._ids if documents is None else documents, self.length, self.batch_size, seed)
         result = train(
             model, objective, batches, settings, folder=folder, budget=budget, evaluate=self._evaluate, bar=bar
         )
@@ -163,8 +186,21 @@ class Training:
             "batch_size": self.batch_size,
             "architecture": text.describe(self.architecture),
             "objective": text.describe(self.objective),
+            **self._raw_facts(),
             "settings": {name: value for name, value in asdict(self.settings).items() if name != "keep"},
         }
+
+    def _raw_facts(self) -> dict[str, Any]:
+        if self.raw is None:
+            return {}
+        columns = self.raw_documents
+        digest = hashlib.sha256()
+        for row in zip(columns.ids, columns.sources, columns.texts, strict=True):
+            for part in row:
+                data = part.encode("utf-8", "surrogatepass")
+                digest.update(len(data).to_bytes(8, "big") + data)
+        name = self.raw if isinstance(self.raw, str) else text.describe(self.raw)
+        return {"raw": name, "raw_documents": len(columns), "raw_sha256": digest.hexdigest()}
 
     def text(self) -> str:
         """The training as text that ``read`` understands; empty where it holds what text cannot describe."""

@@ -52,13 +52,14 @@ def sha256(source: str | Path | bytes) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
-    """Hold a folder for this process; raises RunBusy while another live process does. Dies with the process."""
+def locked(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder for this process; raises RunBusy while another live process does, or waits for it. Dies with the
+    process."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             file.seek(0)
             owner = file.read().strip() or "unknown"

@@ -14,15 +14,17 @@ Caveats
     collapses white space, so that copies may still differ in that.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trivium.core.method import method
-from trivium.curation._survivors import check_preference, dealt, identity, survivors, whole
+from trivium.curation._remembered import Remembered, check_filter, filter_digest
+from trivium.curation._survivors import alike, check_preference, dealt, identity, survivors, whole
 from trivium.data.curating import Sketch
+from trivium.data.digests import digests
 from trivium.data.marks import Marks, Texts
 from trivium.data.near_duplicates import normalised
 from trivium.data.rules import Drop, Rules
@@ -37,9 +39,16 @@ class ExactCopies:
     """Take texts for the same that differ in case and white space alone."""
     prefer: tuple[str, ...] = ()
     """Sources from which a copy is rather kept, best first; all others come behind them."""
+    known: str = ""
+    """A filter of the documents of another corpus, in a file that ``data.remembering`` made; they all go."""
 
     def __post_init__(self) -> None:
         check_preference(self.prefer)
+        check_filter(self.known)
+
+    @property
+    def depends(self) -> str:
+        return filter_digest(self.known)
 
     @property
     def measures(self) -> frozenset[str]:
@@ -55,18 +64,20 @@ class ExactCopies:
 
     def sketch(self, texts: Texts) -> Sketch:
         """A hash of each document beside its identity."""
-        digests = b"".join(map(self._digest, texts.texts))
-        return {"digest": np.frombuffer(digests, "V16"), **identity(texts, self.prefer)}
+        said = (normalised(text) for text in texts.texts) if self.normalise else texts.texts
+        return {"digest": digests(said), **identity(texts, self.prefer)}
+
+    def keeps(self, sketches: Sequence[Sketch]) -> NDArray[np.int64]:
+        """(documents of all shards,): for each the place of its copy that stays."""
+        columns = whole(sketches)
+        return survivors(alike(columns["digest"]), columns)
 
     def gather(self, sketches: Sequence[Sketch]) -> list[Marks]:
         """Each set of equal hashes keeps one."""
         columns = whole(sketches)
         if not len(columns.get("id", ())):
             return dealt({name: np.zeros(0) for name in self.measures}, sketches)
-        _, group = np.unique(columns["digest"].view("V16"), return_inverse=True)
+        group = alike(columns["digest"])
         stays = survivors(group, columns) == np.arange(len(group))
+        stays &= ~Remembered(self.known).holds(columns["digest"])
         return dealt({"stays": stays.astype(float), "copies": np.bincount(group)[group].astype(float)}, sketches)
-
-    def _digest(self, text: str) -> bytes:
-        said = normalised(text, punctuation=True) if self.normalise else text
-        return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -21,11 +21,31 @@ from typing import Literal
 import numpy as np
 
 from trivium.core.method import method
+from trivium.curation._bounds import Bound, drops
 from trivium.data.marks import Marks, Texts
-from trivium.data.quality_rules import DECLARED, FILTERS, measure
-from trivium.data.rules import Drop, Rules
+from trivium.data.quality_rules import DECLARED, measure
+from trivium.data.rules import Rules
 
-_VARIANTS = {"datatrove": "fineweb", "first": "fineweb_first", "paper": "fineweb_paper"}
+_BOUNDS = {
+    "datatrove": (
+        Bound("line_count", 1),
+        Bound("line_punct_ratio", 0.12),
+        Bound("short_line_ratio", most=0.67),
+        Bound("char_dup_ratio", most=0.01),
+        Bound("list_ratio", most=0.3),
+    ),
+    "first": (
+        Bound("line_punct_ratio", 0.12, touching=True),
+        Bound("short_line_ratio", most=0.67, touching=True),
+        Bound("char_dup_ratio", most=0.01, touching=True),
+        Bound("list_ratio", most=0.3),
+    ),
+    "paper": (
+        Bound("line_punct_ratio", 0.12, touching=True),
+        Bound("char_dup_ratio", most=0.1, touching=True),
+        Bound("short_line_ratio", most=0.67, touching=True),
+    ),
+}
 
 
 @method(title="FineWeb rules", source="arXiv:2406.17557", year=2024)
@@ -37,12 +57,12 @@ class FineWeb:
     """Whose bounds: the published code's, its first release's, the paper's."""
 
     def __post_init__(self) -> None:
-        if self.variant not in _VARIANTS:
-            raise ValueError(f"variant must be one of {', '.join(_VARIANTS)}; got {self.variant!r}")
+        if self.variant not in _BOUNDS:
+            raise ValueError(f"variant must be one of {', '.join(_BOUNDS)}; got {self.variant!r}")
 
     @property
     def _measured(self) -> str:
-        return FILTERS[_VARIANTS[self.variant]].variant
+        return "fineweb_first" if self.variant == "first" else "fineweb"
 
     @property
     def measures(self) -> frozenset[str]:
@@ -54,8 +74,7 @@ class FineWeb:
 
     @property
     def rules(self) -> Rules:
-        bounds = FILTERS[_VARIANTS[self.variant]].rules
-        return Rules(tuple(Drop(f"fineweb.{rule.attribute}", rule.condition("fineweb")) for rule in bounds))
+        return Rules(drops("fineweb", _BOUNDS[self.variant]))
 
     def tag(self, texts: Texts) -> Marks:
         """Shares of lines and characters; 0 for an empty text."""

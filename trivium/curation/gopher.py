@@ -26,15 +26,45 @@ from typing import Literal
 import numpy as np
 
 from trivium.core.method import method
+from trivium.curation._bounds import Bound, drops
 from trivium.data.marks import Marks, Texts
-from trivium.data.quality_rules import DECLARED, FILTERS, measure
-from trivium.data.rules import Drop, Rules
+from trivium.data.quality_rules import DECLARED, MOST_COMMON, REPEATED, measure
+from trivium.data.rules import Rules
 
-_FILTERS = {
-    "dolma_v1": ("gopher_dolma_v1",),
-    "dolma_v2": ("gopher_dolma_v2",),
-    "datatrove": ("gopher_quality_datatrove", "gopher_repetition_datatrove"),
-}
+_COMMONEST, _COPIES = (0.20, 0.18, 0.16), (0.15, 0.14, 0.13, 0.12, 0.11, 0.10)
+"""Most of the characters in the commonest run of 2 to 4 words, and in repeated runs of 5 to 10."""
+_DOLMA = (
+    Bound("word_count", 50, 100_000),
+    Bound("median_word_length", 3, 10),
+    Bound("symbol_to_word_ratio", most=0.1),
+    Bound("fraction_of_words_with_alpha_character", 0.8),
+    Bound("required_word_count", 2),
+    Bound("fraction_of_lines_starting_with_bullet_point", most=0.9),
+    Bound("fraction_of_lines_ending_with_ellipsis", most=0.3),
+    Bound("fraction_of_duplicate_lines", most=0.3),
+    Bound("fraction_of_characters_in_duplicate_lines", most=0.3),
+    *(Bound(f"fraction_of_characters_in_most_common_{n}grams", most=most)
+      for n, most in zip(MOST_COMMON, _COMMONEST, strict=True)),
+    *(Bound(f"fraction_of_characters_in_duplicate_{n}grams", most=most)
+      for n, most in zip(REPEATED, _COPIES, strict=True)),
+)  # fmt: skip
+_DATATROVE = (
+    Bound("n_non_symbol_words", 50, 100_000),
+    Bound("mean_non_symbol_word_length", 3, 10),
+    Bound("hash_ratio", most=0.1),
+    Bound("ellipsis_ratio", most=0.1),
+    Bound("bullet_line_ratio", most=0.9),
+    Bound("ellipsis_line_ratio", most=0.3),
+    Bound("alpha_word_ratio", 0.8),
+    Bound("distinct_stop_words", 2),
+    Bound("dup_para_frac", most=0.3),
+    Bound("dup_para_char_frac", most=0.2),
+    Bound("dup_line_frac", most=0.3),
+    Bound("dup_line_char_frac", most=0.2),
+    *(Bound(f"top_{n}_gram", most=most) for n, most in zip(MOST_COMMON, _COMMONEST, strict=True)),
+    *(Bound(f"duplicated_{n}_n_grams", most=most) for n, most in zip(REPEATED, _COPIES, strict=True)),
+)
+_BOUNDS = {"dolma_v1": _DOLMA, "dolma_v2": _DOLMA, "datatrove": _DATATROVE}
 _WORDS = re.compile(r"\w+|[^\w\s]")
 
 
@@ -47,8 +77,8 @@ class Gopher:
     """Whose reading of the rules."""
 
     def __post_init__(self) -> None:
-        if self.variant not in _FILTERS:
-            raise ValueError(f"variant must be one of {', '.join(_FILTERS)}; got {self.variant!r}")
+        if self.variant not in _BOUNDS:
+            raise ValueError(f"variant must be one of {', '.join(_BOUNDS)}; got {self.variant!r}")
 
     @property
     def measures(self) -> frozenset[str]:
@@ -60,8 +90,7 @@ class Gopher:
 
     @property
     def rules(self) -> Rules:
-        bounds = [rule for name in _FILTERS[self.variant] for rule in FILTERS[name].rules]
-        return Rules(tuple(Drop(f"gopher.{rule.attribute}", rule.condition("gopher")) for rule in bounds))
+        return Rules(drops("gopher", _BOUNDS[self.variant]))
 
     def tag(self, texts: Texts) -> Marks:
         """Numbers that need more words than a text has are missing."""

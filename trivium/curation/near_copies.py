@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trivium.core.method import method
-from trivium.curation._survivors import check_preference, dealt, identity, survivors, whole
+from trivium.curation._survivors import Columns, check_preference, dealt, identity, survivors, whole
 from trivium.data.curating import Sketch
 from trivium.data.marks import Marks, Texts
 from trivium.data.near_duplicates import MinHash, agreement, candidate_pairs, components, normalised, shingles
@@ -82,22 +83,29 @@ class NearCopies:
         signatures = self.hashing.signatures([found if len(found) else none for found in runs])
         return {"signature": signatures, **identity(texts, self.prefer)}
 
+    def keeps(self, sketches: Sequence[Sketch]) -> NDArray[np.int64]:
+        """(documents of all shards,): for each the place of the one that stays of its cluster."""
+        columns = whole(sketches)
+        return survivors(self._clusters(columns), columns)
+
     def gather(self, sketches: Sequence[Sketch]) -> list[Marks]:
         """Candidates of all shards, joined to clusters."""
         columns = whole(sketches)
-        count = len(columns.get("id", ()))
-        if not count:
+        if not len(columns.get("id", ())):
             return dealt({name: np.zeros(0) for name in self.measures}, sketches)
+        group = self._clusters(columns)
+        keeps, places = survivors(group, columns), np.arange(len(group))
+        found = {
+            "stays": (keeps == places).astype(float),
+            "copies": np.bincount(group)[group].astype(float),
+            "likeness": agreement(columns["signature"], np.stack([places, keeps], 1)),
+        }
+        return dealt(found, sketches)
+
+    def _clusters(self, columns: Columns) -> NDArray[np.int64]:
+        """(documents,): a number for each cluster."""
         signatures = columns["signature"]
         pairs = candidate_pairs(self.hashing.keys(signatures), every=self.verify is not None)
         if self.verify is not None:
             pairs = pairs[agreement(signatures, pairs) >= self.verify]
-        _, group = np.unique(components(count, pairs), return_inverse=True)
-        keeps = survivors(group, columns)
-        places = np.arange(count)
-        found = {
-            "stays": (keeps == places).astype(float),
-            "copies": np.bincount(group)[group].astype(float),
-            "likeness": agreement(signatures, np.stack([places, keeps], 1)),
-        }
-        return dealt(found, sketches)
+        return np.unique(components(len(signatures), pairs), return_inverse=True)[1]

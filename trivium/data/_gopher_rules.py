@@ -4,7 +4,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from statistics import mean, median
+from functools import lru_cache
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +67,12 @@ def _runs_dolma(words: Sequence[str], lengths: NDArray[np.int64]) -> dict[str, f
     return found
 
 
+@lru_cache(1 << 16)
 def _has_letter(word: str) -> bool:
     return word.isalpha() or any(map(str.isalpha, word))
 
 
+@lru_cache(1 << 16)
 def _is_symbol(word: str) -> bool:
     """Whether all of it is punctuation, a symbol or a control character; the bullet is none to datatrove."""
     return all(unicodedata.category(one)[0] in "PSC" and one != "•" for one in word)
@@ -83,7 +86,7 @@ def gopher_datatrove(text: str, words: Sequence[str]) -> dict[str, float]:
     found = {
         "n_words": float(len(words)),
         "n_non_symbol_words": float(len(plain)),
-        "mean_non_symbol_word_length": float(mean(plain)) if plain else 0.0,
+        "mean_non_symbol_word_length": sum(plain) / len(plain) if plain else 0.0,
         "hash_ratio": share(text.count("#"), len(words)),
         "ellipsis_ratio": share(ellipses, len(words)),
         "bullet_line_ratio": share(sum(x.lstrip().startswith(("•", "-")) for x in lines), len(lines)),
@@ -112,10 +115,11 @@ def later_copies(things: Iterable[str]) -> list[str]:
 
 def _repeated(words: Sequence[str], n: int) -> int:
     """Characters in runs of n words that stood before; after a copy, n words on, so that no two copies overlap."""
+    runs = list(map("".join, zip(*(words[first:] for first in range(n)), strict=False)))
     seen: set[str] = set()
     at = characters = 0
-    while at + n <= len(words):
-        run = "".join(words[at : at + n])
+    while at < len(runs) and (at or len(set(runs)) < len(runs)):  # as a rule none is there twice
+        run = runs[at]
         if run in seen:
             characters += len(run)
             at += n

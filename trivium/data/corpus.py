@@ -10,6 +10,8 @@ from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = (".txt", ".md", ".rst", ".py")
+LINED = (".jsonl", ".conllu")
+"""Files of many documents."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Corpus:
 
     @classmethod
     def read(cls, *paths: str | Path, name: str = "", validation: float = 0.05, test: float = 0.05) -> "Corpus":
-        """A corpus of text files, of JSONL files (one object with "text" a line), or of all such files in folders.
+        """A corpus of text files, of JSONL files (one object with "text" a line), of treebanks in CoNLL-U (the
+        sentences of a document, or each by itself where the file names no documents), or of all such files in folders.
 
         A single text, from which nothing could be held out, is cut at empty lines into parts of ``PART`` characters or
         a little more; its end is what is held out, so that no part is trained on between two that are tested.
@@ -68,7 +71,7 @@ class Corpus:
         documents = [document for path in paths for document in _documents(Path(path))]
         if not documents:
             raise ValueError(
-                f"{', '.join(map(str, paths))} holds no text; files end in {', '.join((*SUFFIXES, '.jsonl'))}"
+                f"{', '.join(map(str, paths))} holds no text; files end in {', '.join((*SUFFIXES, *LINED))}"
             )
         called = name or Path(paths[0]).stem
         if len(documents) > 1 or validation + test <= 0 or len(documents[0]) < 4 * PART:
@@ -100,13 +103,16 @@ def _parts(text: str) -> list[str]:
 def _documents(path: Path) -> Iterator[str]:
     if path.is_dir():
         for found in sorted(path.rglob("*")):
-            if found.is_file() and found.suffix in (*SUFFIXES, ".jsonl"):
+            if found.is_file() and found.suffix in (*SUFFIXES, *LINED):
                 yield from _documents(found)
         return
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}); convert it, for instance with iconv") from error
+    if path.suffix == ".conllu":
+        yield from _treebank(path, text)
+        return
     if path.suffix != ".jsonl":
         if text.strip():
             yield text
@@ -124,3 +130,21 @@ def _documents(path: Path) -> Iterator[str]:
             raise ValueError(f'{path}, line {number}: "text" must be a string, it is {type(document).__name__}')
         if document.strip():
             yield document
+
+
+def _treebank(path: Path, text: str) -> Iterator[str]:
+    """The documents of a treebank, a sentence a line. Raises ValueError for a line that no treebank has."""
+    held: list[str] = []
+    whole = "# newdoc" in text
+    for line in text.split("\n"):
+        if line.startswith("# newdoc") and held:
+            yield "\n".join(held)
+            held = []
+        elif line.startswith("# text = "):
+            held.append(line.removeprefix("# text = ").strip())
+            if not whole:
+                yield held.pop()
+        elif line and not line.startswith("#") and line.count("\t") != 9:
+            raise ValueError(f"{path} is no CoNLL-U: a word has ten columns, not those of {line[:60]!r}")
+    if held:
+        yield "\n".join(held)

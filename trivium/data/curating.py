@@ -56,7 +56,7 @@ class Tagger(Curation, Protocol):
 
 @runtime_checkable
 class Gatherer(Curation, Protocol):
-    """Documents as a set."""
+    """Documents as a set. One that ranks them says so by ``relative = True``: it would drop some of what it keeps."""
 
     def sketch(self, texts: Texts) -> Sketch:
         """Of one shard, on its own."""

@@ -1,4 +1,4 @@
-"""Documents that are nearly the same: MinHash signatures, bands of them that agree, and one survivor per cluster.
+"""Documents that are nearly the same: MinHash signatures, bands of them that agree, and the clusters that these make.
 
 Source
     Broder 1997 (resemblance); Indyk and Motwani 1998 (banding); Dietzfelbinger et al. 1997 (multiply-shift). The
@@ -13,14 +13,14 @@ Caveats
     a_j is odd and uses all 64 bits, as x does: with smaller numbers nothing wraps, every function orders the shingles
     alike, and recall falls to J itself. Shingles are hashed word by word with BLAKE2 and then mixed, so signatures do
     not agree with those of other libraries. Clusters are connected components: a chain may join documents that are
-    unlike, which ``chained`` counts.
+    unlike.
 """
 
 import hashlib
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,71 +185,11 @@ def components(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array([root(place) for place in range(count)], np.int64)
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """``survivor``: per document the place of the one that its cluster keeps, itself where it stands alone."""
-
-    survivor: NDArray[np.int64]
-
-    @cached_property
-    def kept(self) -> NDArray[np.bool_]:
-        return self.survivor == np.arange(len(self.survivor))
-
-    @cached_property
-    def size(self) -> NDArray[np.int64]:
-        """Of each document's cluster."""
-        return np.bincount(self.survivor, minlength=len(self.survivor))[self.survivor]
-
-    def chained(self, signatures: NDArray[np.uint32], floor: float = 0.5) -> float:
-        """Share of the clusters of two and more in which some member is, by its signature, less like the survivor."""
-        many = np.flatnonzero(~self.kept)
-        if not len(many):
-            return 0.0
-        far = many[agreement(signatures, np.stack([many, self.survivor[many]], 1)) < floor]
-        return len(np.unique(self.survivor[far])) / len(np.unique(self.survivor[many]))
-
-
-def precedence(texts: Sequence[str], prefer: Sequence[tuple] | None = None) -> list[tuple]:
-    """A key per document, least for the one to keep: least ``prefer``, then the longest, then that of least SHA-256.
-
-    Of two documents that are equal in all of this the texts are the same, and the first one comes first. ``prefer``:
-    say (priority of the source, -quality). Raises ValueError where a document has none.
-    """
-    if prefer is not None and len(prefer) != len(texts):
-        raise ValueError(f"there are {len(texts)} documents and {len(prefer)} preferences; give one for each")
-    digests = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
-    first = [()] * len(texts) if prefer is None else prefer
-    return [(tuple(first[at]), -len(text), digests[at], at) for at, text in enumerate(texts)]
-
-
-def survivors(cluster: NDArray[np.int64], texts: Sequence[str], prefer: Sequence[tuple] | None = None) -> Clusters:
-    """Keeps of each cluster the document that takes ``precedence``, whatever the order of the documents is."""
-    if len(texts) != len(cluster):
-        raise ValueError(f"{len(cluster)} documents are clustered and {len(texts)} texts given; give one for each")
-    best: dict[int, tuple] = {}
-    for of, key in zip(cluster.tolist(), precedence(texts, prefer), strict=True):
-        best[of] = min(best.get(of, key), key)
-    return Clusters(np.array([best[of][-1] for of in cluster.tolist()], np.int64))
-
-
-def near_duplicates(
-    texts: Sequence[str],
-    how: MinHash = PRESETS["fineweb"],
-    *,
-    size: int = 5,
-    unit: str = "words",
-    verify: float | None = None,
-    prefer: Sequence[tuple] | None = None,
-) -> Clusters:
-    """Clusters of texts that agree in some band, after ``normalised``, and what is kept of each.
-
-    ``verify``: only pairs whose exact Jaccard similarity is at least this are joined, for which every candidate is
-    looked at. Raises ValueError for a similarity that is none.
-    """
-    if verify is not None and not 0.0 < verify <= 1.0:
-        raise ValueError(f"verify is a Jaccard similarity, above 0 and at most 1; got {verify}")
-    sets = [shingles(normalised(text), size, unit) for text in texts]
-    pairs = candidate_pairs(how.keys(how.signatures(sets)), every=verify is not None)
-    if verify is not None:
-        pairs = pairs[[jaccard(sets[one], sets[other]) >= verify for one, other in pairs.tolist()]].reshape(-1, 2)
-    return survivors(components(len(texts), pairs), texts, prefer)
+def similar(sets: Sequence[Hashes], how: MinHash, least: float) -> NDArray[np.int64]:
+    """(document,): the first place of its cluster, of sets joined by exact Jaccard similarity of at least this among
+    those that agree in some band. For a few documents; for a corpus there is the curation method near_copies."""
+    if not 0.0 < least <= 1.0:
+        raise ValueError(f"least is a Jaccard similarity, above 0 and at most 1; got {least}")
+    pairs = candidate_pairs(how.keys(how.signatures(sets)))
+    alike = [jaccard(sets[one], sets[other]) >= least for one, other in pairs.tolist()]
+    return components(len(sets), pairs[np.array(alike, bool)])

@@ -14,13 +14,20 @@ What is planted, under ``metadata["planted"]``:
     personal     a story with addresses and numbers put in; their places are in ``metadata["spans"]``
     leaked       a story with an item of ``items()`` put in
 
-Copies and near copies name the document they are of in ``metadata["of"]``. Everything else is clean. A document depends
-on nothing but its seed and the documents before it.
+and, where they are asked for by name,
+
+    paragraph    a story with one of ``notices()`` put in, which others have too
+    passage      a story with a passage of another document put in, from anywhere to anywhere
+    visited      a story from the address of another document; every document has a ``metadata["url"]`` then
+
+Copies of other documents name these in ``metadata["of"]``, and where something is put in, its places are in
+``metadata["spans"]``. Everything else is clean. A document depends on nothing but its seed and the documents before it.
 """
 
 import random
 import string
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from trivium.core.seeds import derive
@@ -30,8 +37,14 @@ from trivium.data.stories import story
 JUNK = ("short", "repeated", "symbols", "bullets", "gibberish")
 """Whole documents that nobody wants."""
 FAULTS = (*JUNK, "cookies", "code", "copy", "near", "personal", "leaked")
+MORE = ("paragraph", "passage", "visited")
+"""Faults that are only planted where they are asked for by name."""
+OF_OTHERS = ("copy", "near", "passage", "visited")
+PASSAGE = 400
+"""Characters of a passage that is put in."""
 SOURCES = ("books", "web", "forum")
 ITEMS = 20
+NOTICES, NOTICE_WORDS = 20, 24
 
 _MENU = ("Home", "About", "Contact", "Log in", "Search", "Terms", "Help", "News", "Back", "Next page")
 _COOKIES = (
@@ -47,10 +60,11 @@ _MAIL = ("example.org", "mail.example.com", "post.example.net")
 def planted(
     count: int, seed: int = 0, *, shares: Mapping[str, float] | float = 0.03, sources: tuple[str, ...] = SOURCES
 ) -> Iterator[Document]:
-    """So many documents; of each fault its share, or of all the same. Raises ValueError for senseless shares."""
+    """So many documents; of each fault its share, or of all of ``FAULTS`` the same. Raises ValueError for senseless
+    shares."""
     each = {fault: shares for fault in FAULTS} if isinstance(shares, int | float) else dict(shares)
-    if unknown := each.keys() - set(FAULTS):
-        raise ValueError(f"no fault is called {min(unknown)!r}; there are {', '.join(FAULTS)}")
+    if unknown := each.keys() - {*FAULTS, *MORE}:
+        raise ValueError(f"no fault is called {min(unknown)!r}; there are {', '.join((*FAULTS, *MORE))}")
     if any(share < 0 for share in each.values()) or sum(each.values()) > 1:
         raise ValueError(f"shares are at least 0 and at most 1 in all, got {each}")
     clean: list[Document] = []
@@ -58,14 +72,23 @@ def planted(
         draw = random.Random(derive(seed, "planted", number))
         fault = draw.choices([*each, ""], [*each.values(), 1 - sum(each.values())])[0]
         source, id = draw.choice(sources), f"{seed}-{number:07d}"
-        if fault in ("copy", "near") and not clean:
+        if fault in OF_OTHERS and not clean:
             fault = ""
         metadata: dict[str, Any] = {"planted": fault} if fault else {}
         text = "\n\n".join(story(seed, 2 * number + half) for half in range(2))
-        if fault in ("copy", "near"):
+        if "visited" in each:
+            metadata["url"] = f"http://example.org/{id}"
+        if fault in OF_OTHERS:
             of = draw.choice(clean)
-            text = (_copied if fault == "copy" else _changed)(draw, of.text)
             metadata["of"] = of.id
+            if fault in ("copy", "near"):
+                text = (_copied if fault == "copy" else _changed)(draw, of.text)
+            elif fault == "visited":
+                metadata["url"] = draw.choice(["http", "https"]) + of.metadata["url"].removeprefix("http")
+            else:
+                text, metadata["spans"] = _passage(draw, text, of.text)
+        elif fault == "paragraph":
+            text, metadata["spans"] = _paragraph(draw, text, seed)
         elif fault == "personal":
             text, metadata["spans"] = _personal(draw, text)
         elif fault == "leaked":
@@ -87,6 +110,15 @@ def items(seed: int = 0) -> list[str]:
         f"In which town did the clockmaker {name} build the tower that strikes {hour} times at noon? It was in {place}."
         for name, place, hour in zip(names, places, [draw.randint(3, 99) for _ in range(ITEMS)], strict=True)
     ]
+
+
+@cache
+def notices(seed: int = 0) -> tuple[str, ...]:
+    """Paragraphs that stand in no story, as if of a site that puts them under every page; longer than any line of a
+    story is."""
+    draw = random.Random(derive(seed, "notices"))
+    said = [" ".join(_word(draw, draw.randint(3, 9)) for _ in range(NOTICE_WORDS)) for _ in range(NOTICES)]
+    return tuple(one.capitalize() + "." for one in said)
 
 
 def _short(draw: random.Random, text: str) -> str:
@@ -163,6 +195,19 @@ def _leaked(draw: random.Random, text: str, seed: int) -> tuple[str, int]:
     lines = text.split("\n")
     lines.insert(draw.randint(0, len(lines)), items(seed)[number])
     return "\n".join(lines), number
+
+
+def _paragraph(draw: random.Random, text: str, seed: int) -> tuple[str, list[list[Any]]]:
+    put, lines = draw.choice(notices(seed)), text.split("\n")
+    at = draw.randint(0, len(lines))
+    start = sum(len(line) + 1 for line in lines[:at])
+    return "\n".join([*lines[:at], put, *lines[at:]]), [["paragraph", start, start + len(put)]]
+
+
+def _passage(draw: random.Random, text: str, other: str) -> tuple[str, list[list[Any]]]:
+    start = draw.randint(0, max(len(other) - PASSAGE, 0))
+    put, at = other[start : start + PASSAGE], draw.randint(0, len(text))
+    return text[:at] + put + text[at:], [["passage", at, at + len(put)]]
 
 
 def _word(draw: random.Random, length: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from trivium.core import seeds
-from trivium.data.near_duplicates import MinHash, near_duplicates
+from trivium.data.near_duplicates import MinHash, normalised, shingles, similar
 
 REFUSAL, ANSWER = "NO", "OK"
 CLOSED: Mapping[str, tuple[str, ...]] = {
@@ -153,6 +153,6 @@ def read(path: str | Path) -> tuple[Asked, ...]:
             ) from None
     if not made:
         raise ValueError(f"{path} holds no prompt")
-    texts = [one.text for one in made]
-    alike = near_duplicates(texts, MinHash(bands=40, rows=2), size=8, unit="characters", verify=0.5).survivor.tolist()
+    runs = [shingles(normalised(one.text), 8, "characters") for one in made]
+    alike = similar(runs, MinHash(bands=40, rows=2), 0.5).tolist()
     return tuple(replace(one, group=one.group or f"like {of}") for one, of in zip(made, alike, strict=True))

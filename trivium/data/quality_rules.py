@@ -1,13 +1,13 @@
-"""Rules of thumb for web text: what they measure in a document, and which documents a named filter drops for it.
+"""Rules of thumb for web text: what they measure in a document.
 
-Measuring and deciding are apart: ``measure`` gives a document's attributes, a ``Filter`` reads nothing else, so a
-threshold is changed without reading the text again. One rule means different things in different published toolkits;
-each reading has its own name here, and none is the silent default.
+What is dropped for it is decided elsewhere, by ``data.rules``; the published bounds stand with the methods of the kind
+curation. One rule means different things in different published toolkits; each reading has its own name here, and none
+is the silent default.
 
 Source
     Rae et al. 2021 (Gopher, arXiv:2112.11446, table A1), Raffel et al. 2020 (C4, arXiv:1910.10683), Soldaini et al.
     2024 (Dolma, arXiv:2402.00159) and Penedo et al. 2024 (FineWeb, arXiv:2406.17557), as the published code of Dolma
-    1.2.1 and datatrove reads them. The numbers of ``fineweb_paper`` are from memory.
+    1.2.1 and datatrove reads them.
 Variants
     gopher_dolma_v1, gopher_dolma_v2: words between blanks; every copy of a repeated line or run counts; shares are of
         the characters that are not blank; v1 takes empty lines as lines, v2 does not. Shares above 1 occur.
@@ -26,8 +26,7 @@ Caveats
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from trivium.core.errors import UnknownName, did_you_mean
@@ -36,12 +35,11 @@ from trivium.data._gopher_rules import MOST_COMMON, REPEATED, fineweb, gopher_da
 
 __all__ = [
     "DECLARED",
-    "FILTERS",
     "LINE_FAULTS",
+    "MOST_COMMON",
     "PAGE_FAULTS",
+    "REPEATED",
     "Attributes",
-    "Filter",
-    "Rule",
     "Span",
     "kept_lines",
     "measure",
@@ -156,168 +154,3 @@ def measure(
     else:
         numbers = fineweb(text, text.split() if words is None else words, blank=variant == "fineweb_first")
     return Attributes(variant, numbers, {name: tuple(found) for name, found in spans.items()})
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Drops a document whose attribute lies outside; an attribute that is only spans counts how many there are."""
-
-    attribute: str
-    least: float | None = None
-    most: float | None = None
-    touching: bool = False
-    """Whether a value at the bound itself is dropped too."""
-
-    def __post_init__(self) -> None:
-        if self.least is None and self.most is None:
-            raise ValueError(f"the rule about {self.attribute!r} has no bound; give least, most or both")
-        if self.least is not None and self.most is not None and not self.least <= self.most:
-            raise ValueError(f"the rule about {self.attribute!r} keeps nothing: least {self.least}, most {self.most}")
-
-    def condition(self, method: str) -> str:
-        """When it drops, in the language of ``data.rules``; numbers go by the name of a method."""
-        name = f"{method}.{self.attribute}"
-        equal = "=" if self.touching else ""
-        low = [] if self.least is None else [f"{name} <{equal} {self.least}"]
-        return " or ".join(low + ([] if self.most is None else [f"{name} >{equal} {self.most}"]))
-
-    def drops(self, value: float) -> bool:
-        if self.touching:
-            return (self.least is not None and value <= self.least) or (self.most is not None and value >= self.most)
-        return (self.least is not None and value < self.least) or (self.most is not None and value > self.most)
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Rules in the order in which they are asked, over the attributes of one variant."""
-
-    variant: str
-    rules: tuple[Rule, ...]
-
-    def __post_init__(self) -> None:
-        if self.variant not in DECLARED:
-            raise UnknownName(
-                f"no variant of quality rules named {self.variant!r}{did_you_mean(self.variant, DECLARED)}"
-            )
-        for rule in self.rules:
-            if rule.attribute not in DECLARED[self.variant]:
-                near = did_you_mean(rule.attribute, DECLARED[self.variant])
-                raise UnknownName(f"{self.variant} measures no {rule.attribute!r}{near}; the rule would never fire")
-
-    def reasons(self, found: Attributes) -> list[str]:
-        """Attributes whose rule drops the document, in the order of the rules; none: it is kept.
-
-        An absent number drops nothing. Raises ValueError for attributes of another variant.
-        """
-        if found.variant != self.variant:
-            raise ValueError(
-                f"these are attributes of {found.variant!r}, and the filter reads those of {self.variant!r}"
-            )
-        values = {name: float(len(spans)) for name, spans in found.spans.items()} | dict(found.numbers)
-        return [r.attribute for r in self.rules if r.attribute in values and r.drops(values[r.attribute])]
-
-    def tally(self, documents: Iterable[Attributes]) -> dict[str, tuple[int, int]]:
-        """Per rule how many documents it would drop alone, and of how many it is the first to. (0, 0): never fired."""
-        alone, first = Counter(), Counter()
-        for found in documents:
-            reasons = self.reasons(found)
-            alone.update(reasons)
-            first.update(reasons[:1])
-        return {rule.attribute: (alone[rule.attribute], first[rule.attribute]) for rule in self.rules}
-
-
-_DOLMA_RULES = (
-    Rule("word_count", 50, 100_000),
-    Rule("median_word_length", 3, 10),
-    Rule("symbol_to_word_ratio", most=0.1),
-    Rule("fraction_of_words_with_alpha_character", 0.8),
-    Rule("required_word_count", 2),
-    Rule("fraction_of_lines_starting_with_bullet_point", most=0.9),
-    Rule("fraction_of_lines_ending_with_ellipsis", most=0.3),
-    Rule("fraction_of_duplicate_lines", most=0.3),
-    Rule("fraction_of_characters_in_duplicate_lines", most=0.3),  # 0.2 in the table of the Gopher paper
-    *(
-        Rule(f"fraction_of_characters_in_most_common_{n}grams", most=most)
-        for n, most in zip(MOST_COMMON, (0.20, 0.18, 0.16), strict=True)
-    ),
-    *(
-        Rule(f"fraction_of_characters_in_duplicate_{n}grams", most=most)
-        for n, most in zip(REPEATED, (0.15, 0.14, 0.13, 0.12, 0.11, 0.10), strict=True)
-    ),
-)
-
-FILTERS: dict[str, Filter] = {
-    "gopher_dolma_v1": Filter("gopher_dolma_v1", _DOLMA_RULES),
-    "gopher_dolma_v2": Filter("gopher_dolma_v2", _DOLMA_RULES),
-    "gopher_quality_datatrove": Filter(
-        "gopher_datatrove",
-        (
-            Rule("n_non_symbol_words", 50, 100_000),
-            Rule("mean_non_symbol_word_length", 3, 10),
-            Rule("hash_ratio", most=0.1),
-            Rule("ellipsis_ratio", most=0.1),
-            Rule("bullet_line_ratio", most=0.9),
-            Rule("ellipsis_line_ratio", most=0.3),
-            Rule("alpha_word_ratio", 0.8),
-            Rule("distinct_stop_words", 2),
-        ),
-    ),
-    "gopher_repetition_datatrove": Filter(
-        "gopher_datatrove",
-        (
-            Rule("dup_para_frac", most=0.3),
-            Rule("dup_para_char_frac", most=0.2),
-            Rule("dup_line_frac", most=0.3),
-            Rule("dup_line_char_frac", most=0.2),
-            *(Rule(f"top_{n}_gram", most=most) for n, most in zip(MOST_COMMON, (0.20, 0.18, 0.16), strict=True)),
-            *(
-                Rule(f"duplicated_{n}_n_grams", most=most)
-                for n, most in zip(REPEATED, (0.15, 0.14, 0.13, 0.12, 0.11, 0.10), strict=True)
-            ),
-        ),
-    ),
-    "c4": Filter(
-        "c4",
-        (
-            Rule("curly_brace", most=0),
-            Rule("lorem_ipsum", most=0),
-            Rule("bad_words", most=0),
-            Rule("sentences", 5),
-        ),
-    ),
-    "c4_three_sentences": Filter(
-        "c4",
-        (Rule("curly_brace", most=0), Rule("lorem_ipsum", most=0), Rule("bad_words", most=0), Rule("sentences", 3)),
-    ),
-    "c4_datatrove": Filter(
-        "c4_datatrove", (Rule("lorem_ipsum", most=0), Rule("curly_brace", most=0), Rule("sentences", 5))
-    ),
-    "fineweb": Filter(
-        "fineweb",
-        (
-            Rule("line_count", 1),
-            Rule("line_punct_ratio", 0.12),
-            Rule("short_line_ratio", most=0.67),
-            Rule("char_dup_ratio", most=0.01),
-            Rule("list_ratio", most=0.3),
-        ),
-    ),
-    "fineweb_first": Filter(
-        "fineweb_first",
-        (
-            Rule("line_punct_ratio", 0.12, touching=True),
-            Rule("short_line_ratio", most=0.67, touching=True),
-            Rule("char_dup_ratio", most=0.01, touching=True),
-            Rule("list_ratio", most=0.3),
-        ),
-    ),
-    "fineweb_paper": Filter(
-        "fineweb",
-        (
-            Rule("line_punct_ratio", 0.12, touching=True),
-            Rule("char_dup_ratio", most=0.1, touching=True),
-            Rule("short_line_ratio", most=0.67, touching=True),
-        ),
-    ),
-}
-"""Published filters by name, with their thresholds."""

@@ -9,6 +9,7 @@ import torch
 
 from trivium.core.languages import WordVectors
 from trivium.core.optional import require
+from trivium.nn.neighbours import procrustes
 
 WORD = re.compile(r"\w+")
 
@@ -56,6 +57,23 @@ def train_vectors(
 def words_of(texts: Iterable[str], *, lower: bool = True) -> list[list[str]]:
     """Each text as its words, for ``train_vectors``."""
     return [WORD.findall(text.lower() if lower else text) for text in texts]
+
+
+def aligned_vectors(
+    new: Sequence[str], old: Sequence[str], width: int, *, generator: torch.Generator
+) -> tuple[WordVectors, WordVectors, tuple[tuple[str, str], ...]]:
+    """Vectors of two languages trained on their texts, the new ones turned onto the old ones by the words that both
+    spell alike; and these words, as a dictionary. Raises ValueError where there are none."""
+    theirs, ours = (
+        train_vectors(words_of(texts), width=width, epochs=5, min_count=3, generator=generator) for texts in (new, old)
+    )
+    alike = [word for word in theirs.words if word in ours.places]
+    if not alike:
+        raise ValueError("no word is spelt alike in both languages, so their vectors stay apart; use vectors=0")
+    here, there = ([side.places[word] for word in alike] for side in (theirs, ours))
+    rotation = procrustes(theirs.vectors.double()[here], ours.vectors.double()[there])
+    turned = WordVectors(theirs.words, (theirs.vectors.double() @ rotation).float(), theirs.counts)
+    return turned, ours, tuple((word, word) for word in alike)
 
 
 def read_vectors(path: str | Path) -> WordVectors:

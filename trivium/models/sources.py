@@ -5,7 +5,7 @@
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,8 +68,8 @@ def load(
     check_there(device)
     base, adapter = _parts(name_or_path)
     folder = resolve(base, remote_code=remote_code, bar=bar)
-    config = _config(folder)
-    _check_weights(folder)
+    config = config_of(folder)
+    check_weights(folder)
     if adapter is not None:
         adapters.check(adapter, folder, [*adapters.known_as(str(base)), folder.name])
     wide = torch.promote_types(DTYPES.get(dtype, torch.bfloat16), torch.float32)
@@ -224,7 +224,8 @@ def _from_hub(name: str, remote_code: bool) -> Path:
         ) from error
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def config_of(folder: Path) -> dict[str, Any]:
+    """What config.json says. Raises BrokenModel where there is none that can be read."""
     path = folder / "config.json"
     if not path.is_file():
         raise BrokenModel(f"{folder} is no model folder: it has no {path.name}; copy it from where the model came from")
@@ -250,7 +251,7 @@ def _shards(folder: Path) -> list[str]:
         ) from error
 
 
-def _check_weights(folder: Path) -> None:
+def check_weights(folder: Path) -> None:
     """Every weight file is there and as long as its header says, before anything is built on it."""
     names = [WEIGHTS] if (folder / WEIGHTS).is_file() else _shards(folder)
     if not names:
@@ -264,17 +265,24 @@ def _check_weights(folder: Path) -> None:
         raise BrokenModel(
             f"{folder} has no weights: expected {folder / WEIGHTS}; copy it from where the model came from"
         )
-    for name in names:
-        _check_safetensors(folder / name)
+    held = {name: _check_safetensors(folder / name) for name in names}
+    if (folder / WEIGHTS).is_file():
+        return
+    for tensor, name in json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].items():
+        if tensor not in held[name]:
+            raise BrokenModel(
+                f"{folder / INDEX} says that {tensor} lies in {name}, which lacks it; copy both again from one place"
+            )
 
 
-def _check_safetensors(path: Path) -> None:
+def _check_safetensors(path: Path) -> frozenset[str]:
+    """The names of its tensors."""
     if not path.is_file():
         raise BrokenModel(f"{path} is missing, though {INDEX} names it; copy it from where the model came from")
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        length, header = struct.unpack("<Q", start)[0] if len(start) == 8 else 0, None
         try:
             header = json.loads(file.read(length)) if 0 < length <= size - 8 else None
             ends = (
@@ -290,10 +298,11 @@ def _check_safetensors(path: Path) -> None:
             f"{path} is {'cut short' if size < expected else 'too long'}: {size} bytes, expected {expected}; "
             "copy it again from where the model came from"
         )
+    return frozenset(header or ())
 
 
 def _pretrained(folder: Path, config: dict[str, Any], dtype: torch.dtype, remote_code: bool) -> Any:
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+    from transformers import CONFIG_MAPPING
 
     kind = config.get("model_type")
     if kind not in CONFIG_MAPPING and not (remote_code and "auto_map" in config):
@@ -308,7 +317,7 @@ def _pretrained(folder: Path, config: dict[str, Any], dtype: torch.dtype, remote
         )
     with quiet(), torch.random.fork_rng(devices=[]):  # weights that are missing would be drawn
         try:
-            opened: Any = AutoModelForCausalLM.from_pretrained(
+            opened: Any = class_for(config).from_pretrained(
                 folder,
                 dtype=dtype,
                 local_files_only=True,
@@ -330,6 +339,15 @@ def _pretrained(folder: Path, config: dict[str, Any], dtype: torch.dtype, remote
             f"{folder}: these weights do not have the shape that config.json says: {_some(report['mismatched_keys'])}"
         )
     return model
+
+
+def class_for(config: Mapping[str, Any]) -> Any:
+    """The class of transformers that opens a model: one that predicts the next token, or masked ones, as the folder's
+    own architecture does."""
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    masked = any(str(name).endswith("ForMaskedLM") for name in config.get("architectures") or ())
+    return AutoModelForMaskedLM if masked else AutoModelForCausalLM
 
 
 def _ends(folder: Path) -> tuple[int, ...]:

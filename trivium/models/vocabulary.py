@@ -63,11 +63,23 @@ def rows_of(model: LanguageModel) -> Rows:
     tied = isinstance(head, FactorisedHead) or own is table
     bias = getattr(head, "bias", None)
     rows = Rows(table.detach(), None if tied else own.detach(), bias.detach() if isinstance(bias, Tensor) else None)
+    check_finite_rows(rows)
+    return rows
+
+
+def check_finite_rows(rows: Rows) -> None:
+    """Raise NotFinite for NaN or infinity in them, naming the first such rows."""
     for name, tensor in (("embedding", rows.embedding), ("head", rows.head), ("head's bias", rows.bias)):
         if tensor is not None and not tensor.isfinite().all():
             bad = (~tensor.isfinite()).reshape(len(tensor), -1).any(1).nonzero()[:, 0].tolist()
             raise NotFinite(f"the {name} has rows that are not finite: {bad[:8]}; the weights are damaged")
-    return rows
+
+
+def check_finite_weights(model: nn.Module) -> None:
+    """Raise NotFinite, naming the tensors, for NaN or infinity in any weight."""
+    bad = [name for name, part in model.named_parameters() if part.is_floating_point() and not part.isfinite().all()]
+    if bad:
+        raise NotFinite(f"weights that are not finite: {', '.join(bad[:8])}; they are damaged, copy the model again")
 
 
 def with_rows(model: LanguageModel, rows: Rows, roles: Mapping[str, int | None]) -> LanguageModel:
@@ -103,7 +115,7 @@ def _native(model: Skeleton, rows: Rows) -> LanguageModel:
 
 
 def _pretrained(model: HuggingFaceModel, rows: Rows, roles: Mapping[str, int | None]) -> LanguageModel:
-    _check_padding(model, roles)
+    check_padding(model.inner, roles)
     made: Any = copy.deepcopy(model.inner)
     if isinstance(model.parts.embedding, FactorisedEmbedding):
         raise NotOffered("a factorised embedding is given no other rows; materialise it first (models/factorised.py)")
@@ -112,27 +124,47 @@ def _pretrained(model: HuggingFaceModel, rows: Rows, roles: Mapping[str, int | N
     embedding, head = made.get_input_embeddings(), made.get_output_embeddings()
     with torch.no_grad():
         _fill(embedding, head, rows)
+        for name in leftovers(model.inner):  # resizing leaves them as they were, or makes them one with the bias
+            home, _, leaf = name.rpartition(".")
+            setattr(made.get_submodule(home), leaf, nn.Parameter(head.bias.detach().clone()))
     if getattr(embedding, "padding_idx", None) is not None:
         embedding.padding_idx = roles.get("pad")
-    for config in {id(one): one for one in (made.config, made.config.get_text_config())}.values():
-        config.vocab_size = len(rows.embedding)
-        for role in ROLES:
-            if hasattr(config, f"{role}_token_id"):
-                setattr(config, f"{role}_token_id", roles.get(role))
-    if getattr(made, "generation_config", None) is not None:
-        for role in ("bos", "eos", "pad"):
-            setattr(made.generation_config, f"{role}_token_id", roles.get(role))
+    respeak(made.config, getattr(made, "generation_config", None), len(rows.embedding), roles)
     return wrap(made).train(model.training)
 
 
-def _check_padding(model: HuggingFaceModel, roles: Mapping[str, int | None]) -> None:
+def leftovers(model: nn.Module) -> list[str]:
+    """Parameters that a model saves beside the bias of its head and never reads: what the bias is tied to where the
+    head is tied, and a copy apart where it is not."""
+    said: Any = getattr(model, "_tied_weights_keys", None) or {}
+    head: Any = model.get_output_embeddings()  # type: ignore[operator]
+    held = dict(model.named_parameters(remove_duplicate=False))
+    ours = {name for name, part in held.items() if part is getattr(head, "bias", None)}
+    ties = said.items() if isinstance(said, Mapping) else ()
+    each = [(one, other) for pair in ties for one, other in (pair, pair[::-1])]
+    return [other for one, other in each if one in ours and other in held and other not in ours]
+
+
+def respeak(config: Any, generation: Any, count: int, roles: Mapping[str, int | None]) -> None:
+    """Tell a configuration, and that of writing where there is one, of another vocabulary and its special tokens."""
+    for one in {id(one): one for one in (config, config.get_text_config())}.values():
+        one.vocab_size = count
+        for role in ROLES:
+            if hasattr(one, f"{role}_token_id"):
+                setattr(one, f"{role}_token_id", roles.get(role))
+    if generation is not None:
+        for role in ("bos", "eos", "pad"):
+            setattr(generation, f"{role}_token_id", roles.get(role))
+
+
+def check_padding(model: nn.Module, roles: Mapping[str, int | None]) -> None:
     """Raise ValueError where positions are counted from the id of the padding, which the tokenizer moves."""
-    for part in model.inner.modules():
+    for part in model.modules():
         table = getattr(part, "position_embeddings", None)
         start = getattr(table, "padding_idx", None)
         if isinstance(table, nn.Embedding) and start is not None and roles.get("pad") != start:
             raise ValueError(
-                f"{type(model.inner).__name__} counts positions from its padding token, which has the id {start}; the "
+                f"{type(model).__name__} counts positions from its padding token, which has the id {start}; the "
                 f"tokenizer's has {roles.get('pad')}. Train it with the padding token at that id"
             )
 

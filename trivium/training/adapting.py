@@ -4,7 +4,7 @@
     forgot    bits per byte on the old text, after minus before
     movement  |w_after - w_before| / |w_before| over all weights
 
-Bits per byte, since a vocabulary may have changed on the way. Steps of 0 measure and train nothing.
+Bits per byte, since a vocabulary may have changed on the way. Without settings it is measured, and nothing trained.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def adapt(
     new: Corpus,
     old: Corpus | None = None,
     *,
-    settings: TrainingSettings,
+    settings: TrainingSettings | None,
     length: int = 128,
     batch_size: int = 16,
     replay: float = 0.0,
@@ -81,7 +81,7 @@ def adapt(
         }
 
     before = examine(model)
-    if settings.steps == 0:
+    if settings is None:
         return Adaptation(before, before, 0.0, Spent())
     start = [parameter.detach().clone() for parameter in model.parameters()]
     documents = tokenised(new["train"], system.tokenizer)

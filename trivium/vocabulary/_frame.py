@@ -26,7 +26,7 @@ from trivium.core.languages import NOTHING, Languages
 from trivium.core.method import card_of
 from trivium.core.protocols import LanguageModel, Tokenizer
 from trivium.models.system import System
-from trivium.models.vocabulary import Rows, rows_of, with_rows
+from trivium.models.vocabulary import Rows, check_finite_weights, rows_of, with_rows
 from trivium.tokenization.pieces import Piece, pieces, roles
 
 log = logging.getLogger(__name__)
@@ -203,20 +203,49 @@ class Initialiser(ABC):
         Raises ValueError where ``languages`` lacks what the method reads or no token is shared at all, NotOffered for a
         model whose rows cannot be changed, NotFinite for damaged weights.
         """
-        name = card_of(self).name
-        if lacking := languages.lacks(self.reads):
-            raise ValueError(f"{name} reads {', '.join(lacking)} of Languages, which are empty; give them")
         rows = rows_of(system.model)
+        check_finite_weights(system.model)
+        frame, filling = self.begun(system, tokenizer, languages, rows, generator)
+        model, norms, error = self.made(frame, filling)
+        if self.keeps_rows(frame):
+            check_kept(frame, system.model, model)
+        count = lambda one: sum(part.numel() for part in one.parameters())  # noqa: E731
+        report = self.report(frame, filling, norms, error, (count(system.model), count(model)))
+        kept = {old: new for new, old in enumerate(frame.origin.tolist()) if old >= 0}
+        ends = tuple(kept[id] for id in system.ends if id in kept)
+        made = replace(system, model=model, tokenizer=tokenizer, fingerprint="", source="", ends=ends)
+        return Transplant(made, frame.origin, report)
+
+    def begun(
+        self, system: System, tokenizer: Tokenizer, languages: Languages, rows: Rows, generator: torch.Generator
+    ) -> tuple[Frame, Filling]:
+        """Both vocabularies beside each other, checked, and how the new rows are made."""
+        if lacking := languages.lacks(self.reads):
+            raise ValueError(
+                f"{card_of(self).name} reads {', '.join(lacking)} of Languages, which are empty; give them"
+            )
+        if system.tokenizer.vocab_size > len(rows.embedding):
+            raise ValueError(
+                f"the tokenizer of {system.name} has {system.tokenizer.vocab_size} ids and its embedding only "
+                f"{len(rows.embedding)} rows; they do not belong together"
+            )
         frame = Frame(system, tokenizer, languages, self.match, rows)
         if not len(frame.copied):
             raise ValueError(
                 f"{system.name} and the new tokenizer share no token, not even a special one; nothing is carried over"
             )
-        filling = self.fill(frame, generator) if len(frame.new) else Filling(lambda source: source[:0])
-        model, norms, error = self.made(frame, filling)
-        if self.keeps_rows(frame):
-            check_kept(frame, system.model, model)
-        low, high, outside = norms
+        return frame, self.fill(frame, generator) if len(frame.new) else Filling(lambda source: source[:0])
+
+    def report(
+        self,
+        frame: Frame,
+        filling: Filling,
+        norms: tuple[float, float, int],
+        error: float,
+        parameters: tuple[int, int],
+    ) -> Report:
+        """What became of the vocabulary; what is odd about it is logged."""
+        name, (low, high, outside) = card_of(self).name, norms
         if outside and len(frame.new):
             log.warning(
                 "%s: %d of %d new rows are not between %.3g and %.3g long, as 99.8 %% of the old ones are",
@@ -228,25 +257,20 @@ class Initialiser(ABC):
             )
         for id, known in frame.ambiguous[:3]:
             log.info("old tokens %d and %d are both %r; %d counts", id, known, frame.old_pieces[id].bytes, known)
-        count = lambda one: sum(part.numel() for part in one.parameters())  # noqa: E731
-        report = Report(
+        return Report(
             method=name,
             tokens=len(frame.new_pieces),
             copied=len(frame.copied),
             new=len(frame.new),
             uncovered=tuple(filling.uncovered),
             ambiguous=tuple(frame.ambiguous),
-            unused_rows=len(rows.embedding) - len(frame.old),
-            parameters=(count(system.model), count(model)),
+            unused_rows=len(frame.rows.embedding) - len(frame.old),
+            parameters=parameters,
             norms=(low, high),
             outside=outside,
             cast_error=error,
             facts=dict(filling.facts),
         )
-        kept = {old: new for new, old in enumerate(frame.origin.tolist()) if old >= 0}
-        ends = tuple(kept[id] for id in system.ends if id in kept)
-        made = replace(system, model=model, tokenizer=tokenizer, fingerprint="", source="", ends=ends)
-        return Transplant(made, frame.origin, report)
 
     def keeps_rows(self, frame: Frame) -> bool:
         """Whether shared tokens keep their rows bit for bit."""
@@ -254,6 +278,12 @@ class Initialiser(ABC):
 
     def made(self, frame: Frame, filling: Filling) -> tuple[LanguageModel, tuple[float, float, int], float]:
         """The model with its rows; the range of old lengths and how many new rows leave it; the error of rounding."""
+        rows, error = self.rows(frame, filling)
+        model = with_rows(frame.system.model, rows, roles(frame.tokenizer))
+        return model, lengths(frame, rows.embedding), error
+
+    def rows(self, frame: Frame, filling: Filling) -> tuple[Rows, float]:
+        """The rows of both ends, checked, and the error of rounding."""
         rows = frame.rows
         embedding, first = carried(frame, rows.embedding, rows.bias if rows.tied else None, filling.embedding)
         if rows.head is None:
@@ -264,8 +294,7 @@ class Initialiser(ABC):
             made = Rows(embedding, head[:, : rows.head.shape[1]], _last(head, rows.bias))
             error = max(first, second)
         check_rows(frame, made)
-        model = with_rows(frame.system.model, made, roles(frame.tokenizer))
-        return model, lengths(frame, made.embedding), error
+        return made, error
 
 
 def carried(frame: Frame, table: Tensor, bias: Tensor | None, fill: Fill) -> tuple[Tensor, float]:

@@ -22,6 +22,8 @@ MAJOR_COSTS = (
     "state_bytes",
     "new_tokens_per_second",
     "tokens_per_second",
+    "documents_kept",
+    "epochs",
 )
 """Costs that a reader asks for first; the others are one click away."""
 

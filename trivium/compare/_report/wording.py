@@ -25,6 +25,10 @@ UNITS = {
     "new_tokens_per_second": ("new tokens per second", ""),
     "new_tokens_per_call": ("new tokens per call", ""),
     "tokens_per_second": ("training tokens per second", ""),
+    "documents_kept": ("documents kept", ""),
+    "tokens_kept": ("tokens kept", ""),
+    "epochs": ("epochs", ""),
+    "curation_seconds": ("seconds of curation", "s"),
 }
 _PREFIXES = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P", 6: "E"}
 

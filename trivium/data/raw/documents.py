@@ -18,6 +18,7 @@ import orjson
 
 from trivium.core.errors import TriviumError
 from trivium.data.raw.lines import LONGEST, Fault, Line, lines, whole
+from trivium.data.raw.web import main_text, warc
 
 KEPT_BYTES = 1 << 20
 """Bytes of a refused record that the quarantine keeps."""
@@ -99,8 +100,8 @@ class Policy:
 
 def documents(path: str | Path, *, source: str = "", longest: int = LONGEST) -> Iterator[Document | Refused]:
     """Every record of a file, which its name tells how to read: .jsonl, .json and .ndjson hold one a line, .parquet one
-    a row, anything else is a text that is one document; .gz and .zst are unpacked. ``source`` stands for what a record
-    does not say itself, by default the name of the folder."""
+    a row, .warc answers of the web, .html a page, anything else is a text that is one document; .gz and .zst are
+    unpacked. ``source`` stands for what a record does not say itself, by default the name of the folder."""
     path = Path(path)
     packed = path.suffix in (".gz", ".zst", ".zstd")
     kind = Path(path.stem).suffix if packed else path.suffix
@@ -111,6 +112,8 @@ def documents(path: str | Path, *, source: str = "", longest: int = LONGEST) -> 
                 yield Refused(line.reason, line.detail, line.number, line.offset, ends=line.ends)
             elif line.data.strip():
                 yield record(line, source)
+    elif kind == ".warc":
+        yield from _pages(path, source, longest)
     elif kind == ".parquet":
         yield from _rows(path, source, longest)
     else:
@@ -161,10 +164,22 @@ def _whole(path: Path, source: str, longest: int) -> Iterator[Document | Refused
     if isinstance(data, Fault):
         yield Refused(data.reason, data.detail, 1, data.offset, ends=data.ends)
         return
+    if {".html", ".htm", ".xhtml"} & set(path.suffixes[-2:]):
+        yield Document(path.name, main_text(data), source, {}, 1)
+        return
     try:
         yield Document(path.name, data.decode("utf-8-sig"), source, {}, 1)
     except UnicodeDecodeError as error:
         yield Refused("InvalidUtf8", str(error), 1, error.start, data[:KEPT_BYTES])
+
+
+def _pages(path: Path, source: str, longest: int) -> Iterator[Document | Refused]:
+    """The pages of a WARC file, called after their records."""
+    for one in warc(path, longest=longest):
+        if isinstance(one, Fault):
+            yield Refused(one.reason, one.detail, one.number, one.offset, ends=one.ends)
+        else:
+            yield Document(one.id or f"{path.name}:{one.number}", one.text, source, one.metadata, one.number)
 
 
 def _rows(path: Path, source: str, longest: int) -> Iterator[Document | Refused]:

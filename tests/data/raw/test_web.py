@@ -1,0 +1,92 @@
+"""Pages: main text in any encoding, and WARC records around broken ones, each with its place."""
+
+import gzip
+
+import pytest
+
+from trivium.data.raw.documents import Document, Refused, documents
+from trivium.data.raw.web import main_text
+
+SAID = "The river rose in the night and took the bridge with it, and nobody had seen it go: café."
+HTML = f"<html><body><nav><a href=a>Home</a></nav><div id=main><p>{SAID}</p></div></body></html>"
+
+
+def record(number: int, body: bytes = HTML.encode(), *, kind="text/html", status="HTTP/1.1 200 OK", more="") -> bytes:
+    http = f"{status}\r\nContent-Type: {kind}\r\n{more}\r\n".encode() + body
+    head = (
+        f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://a/{number}\r\nWARC-Record-ID: <urn:uuid:{number}>"
+        f"\r\nWARC-Date: 2020-01-01T00:00:00Z\r\nContent-Type: application/http\r\nContent-Length: {len(http)}\r\n\r\n"
+    )
+    return head.encode() + http + b"\r\n\r\n"
+
+
+def read(path, data: bytes):
+    path.write_bytes(data)
+    found = list(documents(path, source="s", longest=100_000))
+    return [one for one in found if isinstance(one, Document)], [one for one in found if isinstance(one, Refused)]
+
+
+def test_the_main_text_without_menus():
+    assert main_text(HTML.encode()) == SAID
+    assert main_text(b"<html><body></body></html>") == main_text(b"") == ""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "charset"), [("utf-8", None), ("utf-8", "latin-1"), ("utf-8-sig", None), ("cp1252", "cp1252"),
+                              ("cp1252", "ascii"), ("cp1252", "no-such"), ("utf-16", "utf-16"), ("cp1252", None)],
+)  # fmt: skip
+def test_wrong_and_missing_encodings(encoding, charset):
+    assert main_text(HTML.encode(encoding), charset) == SAID
+
+
+def test_a_page_is_a_document(tmp_path):
+    (page,), _ = read(tmp_path / "a.html", HTML.encode())
+    assert (page.id, page.text) == ("a.html", SAID)
+    (page,), _ = read(tmp_path / "a.html.gz", gzip.compress(HTML.encode()))
+    assert page.text == SAID
+
+
+@pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
+def test_records(tmp_path, name):
+    packed = "Content-Encoding: gzip\r\n"
+    rows = [record(0), record(1, b"\x89PNG", kind="image/png"), record(2, status="HTTP/1.1 404 Not Found"),
+            record(3, b"<html></html>"), record(4, gzip.compress(HTML.encode()), more=packed)]  # fmt: skip
+    pages, refused = read(tmp_path / name, b"".join(map(gzip.compress, rows) if name.endswith("gz") else rows))
+    assert [(page.id, page.text, page.place) for page in pages] == [("0", SAID, 1), ("3", "", 4), ("4", SAID, 5)]
+    assert pages[0].metadata == {"url": "http://a/0", "date": "2020-01-01T00:00:00Z"}
+    assert not refused
+
+
+@pytest.mark.parametrize("harm", ["torn", "flipped", "last"])
+def test_a_broken_member_costs_itself_alone(tmp_path, harm):
+    rows = [gzip.compress(record(n)) for n in range(4)]
+    which = 3 if harm == "last" else 1
+    at = sum(map(len, rows[:which]))
+    rows[which] = rows[which][: len(rows[which]) // 2] if harm != "flipped" else rows[which][:40] + b"\xff" * 40
+    pages, (refused,) = read(tmp_path / "a.warc.gz", b"".join(rows))
+    assert [page.id for page in pages] == [str(n) for n in range(4) if n != which]
+    assert (refused.offset, refused.place, refused.ends) == (at, which + 1, harm == "last")
+    assert refused.reason in ("BrokenStream", "TruncatedStream")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [lambda row: b"garbage" * 5 + b"\n", lambda row: row.replace(b"Content-Length: ", b"Content-Length: 9"),
+     lambda row: row.replace(b"Content-Length", b"Content-Breadth"), lambda row: row[:-60] + b"\n",
+     lambda row: row.replace(b"HTTP/1.1 200 OK", b"nonsense on top")],
+)  # fmt: skip
+def test_a_broken_record_costs_itself_alone(tmp_path, harm):
+    rows = [record(n) for n in range(3)]
+    pages, (refused,) = read(tmp_path / "a.warc", rows[0] + harm(rows[1]) + rows[2])
+    assert [page.id for page in pages] == ["0", "2"]
+    assert (refused.reason, refused.offset, refused.place) == ("MalformedRecord", len(rows[0]), 2)
+    assert not refused.ends
+
+
+def test_too_large_and_empty(tmp_path):
+    pages, (refused,) = read(
+        tmp_path / "a.warc.gz", gzip.compress(record(0, b"a" * 200_000)) + gzip.compress(record(1))
+    )
+    assert [page.id for page in pages] == ["1"]
+    assert refused.reason == "DocumentTooLarge"
+    assert read(tmp_path / "b.warc", b"") == ([], [])

@@ -1,0 +1,189 @@
+"""A folder of curation read back: every document beside what was measured of it and what became of it.
+
+    folder = CuratedFolder("runs/clean")
+    for shard in folder.shards:
+        for part in folder.parts(shard):
+            part.texts, part.marks, part.reasons, part.after
+
+Nothing is decided here a second time: reasons are those that were written down when the documents were mixed, and texts
+that stay are those that were written. What does not fit together is an error, never a guess.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trivium.core.errors import MissingExtra, RunMismatch
+from trivium.data.marks import Marks, Texts
+from trivium.data.raw.documents import Document
+from trivium.data.rules import Cut, Drop, Rules
+from trivium.data.stages import Manifest, Shelf
+
+ASKED = "plan.json"
+"""What was asked for, in words; who runs a plan may write it beside the shards."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some documents of a shard, in order, as columns of one length."""
+
+    texts: Texts
+    """As they were read."""
+    rows: range
+    """Their numbers within the shard."""
+    places: Sequence[int]
+    reasons: Sequence[str]
+    """The first rule that dropped each; empty where it stays."""
+    marks: Marks
+    """By the names that rules call them."""
+    after: Sequence[str | None]
+    """The text that was kept of each; None where it was dropped."""
+
+
+class CuratedFolder:
+    """What ``data.plan.Run`` left in a folder. Raises RunMismatch where there is no such run, or it is not finished."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.there(folder):
+            raise RunMismatch(f"{folder} holds no run of curation; make one with trivium curate --folder {folder}")
+        self.read, self.mixed = (self._manifests(stage) for stage in ("documents", "mixed"))
+        for name in self.read.keys() ^ self.mixed.keys():
+            raise RunMismatch(
+                f"the shard {name} of {self.folder} is read or mixed but not both; run the same curation again to "
+                "finish it"
+            )
+
+    @staticmethod
+    def there(folder: str | Path) -> bool:
+        """Whether a folder has documents that were read and mixed."""
+        return all(next((Path(folder) / name).glob("*.manifest.json"), None) for name in ("documents", "mixed"))
+
+    @cached_property
+    def asked(self) -> dict[str, Any]:
+        """What was asked for; empty where nobody wrote it down."""
+        try:
+            return dict(json.loads((self.folder / ASKED).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
+
+    @cached_property
+    def rules(self) -> Rules | None:
+        """The rules that were carried out; None where they were not written down."""
+        if "drops" not in self.asked:
+            return None
+        drops = tuple(Drop(*row) for row in self.asked["drops"])
+        return Rules(drops, tuple(Cut(spans, by, float(least)) for spans, by, least in self.asked["cuts"]))
+
+    @property
+    def shards(self) -> list[str]:
+        return sorted(self.read)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Names of all that measured."""
+        named = [path.name for path in sorted((self.folder / "marks").glob("*")) if path.is_dir()]
+        return [name for name in self.asked.get("methods", named) if name in named]
+
+    @cached_property
+    def tokens(self) -> dict[str, int]:
+        """Source -> tokens that were packed of it; empty where nothing was."""
+        try:
+            facts = json.loads((self.folder / "packed/train/index.json").read_text(encoding="utf-8"))["facts"]
+            return {source: int(row["tokens"]) for source, row in facts["by_source"].items()}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def quarantine(self, shard: str) -> Iterator[dict[str, Any]]:
+        """A row for every record that was refused."""
+        with (self.folder / "documents" / f"{shard}.quarantine.jsonl").open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
+
+    def parts(self, shard: str) -> Iterator[Part]:
+        """All documents of a shard, some at a time."""
+        reasons, after, row = self._dropped(shard), self._after(shard), 0
+        measured = [self._marks(shard, name) for name in self.methods]
+        kept = next(after, None)
+        for table in self._groups("documents", shard):
+            count, places = len(table["id"]), table["place"]
+            metadata = [json.loads(one) for one in table["metadata"]]
+            marks = Marks(count, lengths=np.array([len(text) for text in table["text"]], np.int64))
+            for column in measured:
+                marks = marks | next(column)
+            stayed: list[str | None] = []
+            for place in places:
+                whole = None
+                while kept is not None and kept[0] == place:
+                    whole, kept = kept[1], next(after, None)
+                if (whole is None) != (place in reasons):
+                    raise RunMismatch(f"record {place} of the shard {shard} is neither kept nor dropped, or both")
+                stayed.append(whole)
+            texts = Texts(table["id"], table["text"], table["source"], metadata)
+            why = [reasons.get(place, "") for place in places]
+            yield Part(texts, range(row, row + count), places, why, marks, stayed)
+            row += count
+
+    def document(self, shard: str, row: int) -> Document:
+        """One document as it was read, by its number within the shard."""
+        for table in self._groups("documents", shard):
+            if row < len(table["id"]):
+                id, text, source = (table[name][row] for name in ("id", "text", "source"))
+                return Document(id, text, source, json.loads(table["metadata"][row]), table["place"][row])
+            row -= len(table["id"])
+        raise IndexError(f"the shard {shard} has no document number {row} behind its last one")
+
+    def sketches(self, method: str) -> dict[str, NDArray[Any]] | None:
+        """The columns by which a method compared documents, over all shards in order; None where it kept none."""
+        paths = [self.folder / "sketches" / method / f"{shard}.npz" for shard in self.shards]
+        if not paths or not all(path.is_file() for path in paths):
+            return None
+        loaded = []
+        for path in paths:
+            with np.load(path, allow_pickle=False) as file:
+                loaded.append({name: file[name] for name in file.files})
+        return {name: np.concatenate([one[name] for one in loaded]) for name in loaded[0]}
+
+    def _manifests(self, stage: str) -> dict[str, Manifest]:
+        """Those of this run: what an earlier one of more files left behind it is none of its."""
+        found = {made.name: made for made in Shelf(self.folder / stage, stage).manifests()}
+        names = sorted(found)[: self.asked.get("shards")]
+        return {name: found[name] for name in names}
+
+    def _dropped(self, shard: str) -> dict[int, str]:
+        with (self.folder / "mixed" / f"{shard}.dropped.jsonl").open(encoding="utf-8") as file:
+            return {place: why for place, why in map(json.loads, file)}
+
+    def _after(self, shard: str) -> Iterator[tuple[int, str]]:
+        for table in self._groups("mixed", shard, ("place", "text")):
+            yield from zip(table["place"], table["text"], strict=True)
+
+    def _groups(self, stage: str, shard: str, columns: Sequence[str] | None = None) -> Iterator[Mapping[str, Any]]:
+        with _parquet().ParquetFile(self.folder / stage / f"{shard}.parquet") as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=columns and list(columns)).to_pydict()
+
+    def _marks(self, shard: str, method: str) -> Iterator[Marks]:
+        with _parquet().ParquetFile(self.folder / "marks" / method / f"{shard}.parquet") as file:
+            for group in range(file.num_row_groups):
+                table, numbers, spans = file.read_row_group(group), {}, {}
+                for name in table.column_names[1:]:
+                    column = table.column(name)
+                    if str(column.type) == "double":
+                        numbers[name] = column.to_numpy()
+                    else:
+                        spans[name] = [[(s["start"], s["end"], s["score"]) for s in row] for row in column.to_pylist()]
+                yield Marks(table.num_rows, numbers, spans).under(method)
+
+
+def _parquet() -> Any:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtra("curation keeps its tables with pyarrow: pip install 'trivium[data]'") from error
+    return parquet
