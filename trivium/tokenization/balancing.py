@@ -41,7 +41,7 @@ def balanced(
         for at in order:
             if left <= 0:
                 break
-            text = some[at]
+            text: str = some[int(at)]
             taken.append(text)
             left -= size_of(text)
         found[language] = taken
