@@ -7,8 +7,8 @@ from claims.vocabulary._cipher import translate
 from trivium.compare.claim import Claim, ClaimResult, judge
 from trivium.core.progress import Bar
 from trivium.core.seeds import generator
+from trivium.data.language_mix import LanguageMix
 from trivium.data.stories import stories
-from trivium.tokenization.balancing import balanced
 from trivium.tokenization.measures import measure
 from trivium.tokenization.training import TokenizerRecipe
 
@@ -28,10 +28,10 @@ def run(bar: Bar) -> ClaimResult:
             turn = (lambda text: text) if at == 0 else (lambda text, key=seed * 10 + at: translate(text, key))
             train[name] = [turn(text) for text in made["train"][: len(made["train"]) // part]]
             held[name] = [turn(text) for text in made["test"]]
-        size = sum(len(text.encode()) for text in train["third"]) * 6
+        size = sum(map(len, train["third"])) * 6
         fertility = []
         for temperature in (1.0, TEMPERATURE):
-            sample = balanced(train, size, temperature, generator=generator(seed, "sample"))
+            sample = LanguageMix(temperature, epochs=1).sample(train, size, generator=generator(seed, "sample"))
             tokenizer = TokenizerRecipe(vocab_size=PIECES).train([text for some in sample.values() for text in some])
             fertility.append([measure(tokenizer, texts).fertility or 0.0 for texts in held.values()])
         plain, even = fertility

@@ -7,7 +7,7 @@ import pytest
 
 from trivium.compare import comparison as module
 from trivium.compare.comparison import Comparison
-from trivium.compare.curating import kept, with_raw
+from trivium.compare.curating import Curating, kept
 from trivium.compare.training import Training
 from trivium.core.errors import UnknownName
 from trivium.curation.exact_copies import ExactCopies
@@ -19,7 +19,7 @@ from trivium.data.raw_texts import Planted, texts_of
 
 CLEAN = Corpus("clean", {"train": ["never read."], "validation": ["a hill and a sea."], "test": ["the sea rose.", "a"]})
 WORDS = (
-    "training(length=16, batch_size=2, architecture=llama(width=16, depth=1, heads=1), "
+    "curating(length=16, batch_size=2, architecture=llama(width=16, depth=1, heads=1), "
     "raw=planted(count=30, share=0.06))"
 )
 
@@ -30,8 +30,8 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(module, "page", lambda data: "")
 
 
-def training(**given) -> Training:
-    return Training.read(WORDS) if not given else Training(**{"corpus": CLEAN, "length": 16, **given})
+def training(**given) -> Curating:
+    return Curating.read(WORDS) if not given else Curating(**{"corpus": CLEAN, "length": 16, **given})
 
 
 def comparison(**given) -> Comparison:
@@ -42,7 +42,7 @@ def comparison(**given) -> Comparison:
 def test_it_runs_and_goes_on_with_the_same_numbers(tmp_path):
     clean = tmp_path / "clean.jsonl"
     clean.write_text("\n".join(json.dumps({"text": f"The sea rose {n} times."}) for n in range(40)))
-    made = Training.read(f"{WORDS[:-1]}, corpus={str(clean)!r})")
+    made = Curating.read(f"{WORDS[:-1]}, corpus={str(clean)!r})")
     report = comparison(system=made).run(tmp_path / "run", show=False)
     everything, gopher = report.contender("keep_all"), report.contender("gopher")
     assert everything["baseline"]
@@ -63,7 +63,7 @@ def test_it_runs_and_goes_on_with_the_same_numbers(tmp_path):
 
 
 def test_what_is_held_out_is_not_curated():
-    clean = with_raw(training(corpus=CLEAN))
+    clean = training(corpus=CLEAN)
     assert clean.raw == Planted()
     assert [example.text for example in clean.task().examples("test")] == CLEAN["test"]
 
@@ -78,7 +78,7 @@ def test_each_gets_what_it_keeps_of_the_same_documents():
 
 
 def test_none_of_the_generated_documents_holds_a_text_on_which_models_are_scored():
-    held = [text for split in ("validation", "test") for text in Training().documents[split]]
+    held = [text for split in ("validation", "test") for text in Curating().documents[split]]
     raw = {half for text in Planted(800).texts().texts for half in text.split("\n\n")}
     assert len(held) > 300
     assert not raw & set(held)
@@ -111,8 +111,8 @@ def test_bad_input(tmp_path):
         Planted(0)
     with pytest.raises(ValueError, match="shares are at least 0"):
         Planted(share=0.5)
-    with pytest.raises(ValueError, match="has no raw documents to curate"):
-        _ = training(raw=None).raw_documents
+    with pytest.raises(TypeError, match=r"curation are compared by training them: give system=Curating"):
+        comparison(system=Training())
     with pytest.raises(TypeError, match="has no tag or gather"):
         comparison(contenders=[object()])
     with pytest.raises(UnknownName):

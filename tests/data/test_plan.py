@@ -12,7 +12,7 @@ from trivium.core.errors import RunBusy, RunMismatch, UnknownName
 from trivium.core.files import locked
 from trivium.curation.exact_copies import ExactCopies
 from trivium.curation.gopher import Gopher
-from trivium.data import plan as module
+from trivium.data import tables
 from trivium.data.engines import Daft, Here, Processes
 from trivium.data.plan import Plan, Run, Source
 from trivium.data.planted import planted
@@ -77,10 +77,24 @@ def test_documents_go_in_and_all_are_accounted_for(pages, tmp_path):
 @pytest.mark.parametrize("batch", [1, 7])
 def test_neither_batches_nor_engines_change_anything(pages, tmp_path, monkeypatch, batch):
     whole = Run(plan(pages), tmp_path / "whole").go(Here())
-    monkeypatch.setattr(module, "BATCH", batch)
+    monkeypatch.setattr(tables, "BATCH", batch)
     again = Run(plan(pages), tmp_path / "again").go(Here())
     assert [d.id for d in again.documents()] == [d.id for d in whole.documents()]
     assert again.total == whole.total
+
+
+@pytest.mark.parametrize("methods", [{"gopher": Gopher()}, {}])
+def test_files_that_changed_are_measured_and_mixed_anew(pages, tmp_path, methods):
+    """Nothing of the old content is taken for the new one, not even where nothing is measured."""
+    asked = plan(pages, methods=methods)
+    Run(asked, tmp_path / "run").go()
+    (pages / "a.jsonl").write_bytes(lines(list(planted(40, seed=9, shares=SHARES))))
+    with pytest.raises(RunMismatch):
+        Run(asked, tmp_path / "run").go()
+    again = Run(asked, tmp_path / "run", replace=True).go()
+    fresh = Run(asked, tmp_path / "fresh").go()
+    assert [d.text for d in again.documents()] == [d.text for d in fresh.documents()]
+    assert again.digest == fresh.digest
 
 
 def test_other_processes_make_the_same_bytes(pages, tmp_path):

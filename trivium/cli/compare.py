@@ -40,7 +40,7 @@ class Command:
     Curation is compared by what it is for: the same small model is trained on what each contender keeps of the same raw
     documents, at equal FLOPs, and scored in bits per byte on clean text that was held out before. Example:
     trivium compare curation --contenders gopher exact_copies "near_copies(verify=0.8)" \\
-        --training "training(raw='pages/*.jsonl.gz', corpus='clean_texts/')"
+        --training "curating(raw='pages/*.jsonl.gz', corpus='clean_texts/')"
     """
 
     kind: Positional[str]

@@ -58,7 +58,8 @@ class Adapting:
     origin: str = ""
     """A folder, a known name or a hub identifier; by default a small model is trained on the old language."""
     architecture: Any = field(
-        default_factory=lambda: _default("architectures", "llama"), metadata={"kind": "architectures"}
+        default_factory=lambda: find("architectures", "llama")(),  # noqa: PLW0108
+        metadata={"kind": "architectures"},
     )
     """Of the model that is trained here."""
     first: TrainingSettings = FIRST
@@ -273,11 +274,6 @@ class _Share(Bar):
 
     def say(self, text: str) -> None:
         self.whole.say(text)
-
-
-def _default(kind: str, name: str) -> Any:
-    """A method that is imported only when it is wanted."""
-    return find(kind, name)()
 
 
 def _corpus(one: Corpus | str) -> Corpus:

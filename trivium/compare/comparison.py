@@ -330,7 +330,7 @@ def _system(kind: str, system: Any, hole: holes.Hole) -> Any:
                 f"{kind} are compared by training them: give system={hole.rest.__name__}(...), got "
                 f"{type(system).__name__}"
             )
-        return hole.ready(system)
+        return system
     if system is None or isinstance(system, holes.RESTS):
         raise ValueError(f"a comparison of {kind} needs a system, such as system='tiny' or system=load(...)")
     return Named(system) if isinstance(system, str) else system

@@ -7,22 +7,23 @@ Whoever runs a plan gives it, so that methods and conditions stand in the report
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files as resources
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 
 from trivium.compare import contender as text
 from trivium.compare._report import curated as sections
+from trivium.compare._report.frame import asset, framed
+from trivium.compare._report.lines import line, plain, safe
 from trivium.compare._report.looks import theme
-from trivium.compare._report.markup import Html, content_hash, element
+from trivium.compare._report.markup import element
 from trivium.core import files
+from trivium.core.errors import UnknownMethod, UnknownName
 from trivium.core.progress import progress
 from trivium.core.provenance import environment
-from trivium.core.text import one_line
 from trivium.data.curated_folder import ASKED, CuratedFolder
 from trivium.data.curated_tally import tally
 from trivium.data.plan import Plan
@@ -38,7 +39,8 @@ def write(folder: str | Path, plan: Plan | None = None, *, seed: int = 0, show: 
         files.write(Path(folder) / ASKED, json.dumps(_asked(plan), indent=1) + "\n")
     opened = CuratedFolder(folder)
     with progress("report", len(opened.shards), show=show) as bar:
-        found = {**_said(opened), "seed": seed, **tally(opened, seed=seed, bar=bar)}
+        methods = _rebuilt(opened) if plan is None else plan.methods
+        found = {**_said(opened), "seed": seed, **tally(opened, seed=seed, bar=bar, methods=methods)}
     files.write(opened.folder / "report.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
     files.write(opened.folder / "report.md", markdown(found))
     files.write(opened.folder / "report.html", page(found))
@@ -56,6 +58,15 @@ def _asked(plan: Plan) -> dict[str, Any]:
         "shards": len({path.resolve() for source in plan.sources for path in source.paths()}),
         "policy": vars(plan.policy),
     }
+
+
+def _rebuilt(opened: CuratedFolder) -> dict[str, Any]:
+    """The methods that a folder says it was made with; those of the user's own cannot be made out of words."""
+    found = {}
+    for name, said in opened.asked.get("methods", {}).items():
+        with suppress(UnknownName, UnknownMethod, ValueError):
+            found[name] = text.build("curation", said)
+    return found
 
 
 def _said(opened: CuratedFolder) -> dict[str, Any]:
@@ -82,18 +93,7 @@ def headline(report: Report) -> str:
 
 def page(report: Report) -> str:
     """The report as one HTML page without any other file or any script."""
-    style = "".join([_asset("page.css"), _asset("curated.css"), theme({})])
-    policy = f"default-src 'none'; style-src {content_hash(style)}; img-src data:; base-uri 'none'; form-action 'none'"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", f"{report['title']} · trivium"),
-        element("style", Html(style)),
-    )
+    style = "".join([asset("page.css"), asset("curated.css"), theme({})])
     totals = [
         element("div", element("dt", name), element("dd", element("bdi", said)))
         for name, said in sections.facts(report)
@@ -114,15 +114,13 @@ def page(report: Report) -> str:
         sections.quarantine(report),
         sections.plan(report),
     )
-    made = element("footer", "Made by trivium. This page is one file and asks nothing of the network.")
-    body = element("body", sections.header(report), main, made)
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+    return framed(report["title"], style, sections.header(report), main)
 
 
 def markdown(report: Report) -> str:
     """The report as Markdown, without examples."""
-    lines = [f"# {_plain(report['title'])}", "", f"{_plain(sections.headline(report))}.", ""]
-    lines += [f"- {_plain(name)}: {_plain(said)}" for name, said in sections.facts(report)]
+    lines = [f"# {plain(report['title'])}", "", f"{plain(sections.headline(report))}.", ""]
+    lines += [f"- {plain(name)}: {plain(said)}" for name, said in sections.facts(report)]
     names, *_ = sections.columns(report)
     lines += ["", "## Where every record went", "", *_rows(["", "all", *names], [
         [name if sort == "sum" else f"− {name}", *("" if n is None else f"{n:,}" for n in counts)]
@@ -143,7 +141,7 @@ def markdown(report: Report) -> str:
     lines += ["", "## Sources", "", *_rows(["source", *(key.replace("_", " ") for key in keys)], rows)]
     for method, of in report["clusters"].items():
         rows = [[size, f"{count:,}"] for size, count in of["sizes"].items()]
-        lines += ["", f"## Clusters of {_plain(method)}", "", *_rows(["documents in a cluster", "clusters"], rows)]
+        lines += ["", f"## Clusters of {plain(method)}", "", *_rows(["documents in a cluster", "clusters"], rows)]
     if report["quarantine"]:
         rows = [
             [of["reason"], f"{of['count']:,}", f"{of['places'][0]['file']}, record {of['places'][0]['place']}"]
@@ -158,7 +156,7 @@ def tables(report: Report) -> list[Table]:
     names, *_ = sections.columns(report)
     first = _terminal("where every record went", "all", *names)
     for sort, name, counts in sections.account(report):
-        said = Text(one_line(name if sort == "sum" else f"− {name}"), style="bold" if sort == "sum" else "")
+        said = safe(name if sort == "sum" else f"− {name}", "bold" if sort == "sum" else "")
         first.add_row(said, *("" if count is None else f"{count:,}" for count in counts))
     if not report["rules"]:
         return [first]
@@ -166,7 +164,7 @@ def tables(report: Report) -> list[Table]:
     for row in report["rules"]:
         alone = f"{row['alone']:,}" if row["alone"] else "0 (never fires)"
         only = "" if row["only"] is None else f"{row['only']:,}"
-        second.add_row(Text(one_line(row["name"])), f"{row['first']:,}", alone, only)
+        second.add_row(safe(row["name"]), f"{row['first']:,}", alone, only)
     return [first, second]
 
 
@@ -174,19 +172,10 @@ def _terminal(first: str, *others: str) -> Table:
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
     made.add_column(first, overflow="fold")
     for name in others:
-        made.add_column(Text(one_line(name)), justify="right", overflow="fold")
+        made.add_column(safe(name), justify="right", overflow="fold")
     return made
 
 
 def _rows(heads: Sequence[object], rows: Sequence[Sequence[object]]) -> list[str]:
-    line = lambda cells: "| " + " | ".join(map(_plain, cells)) + " |"  # noqa: E731
-    return [line(heads), "|".join(["", " --- ", *(" ---: " for _ in heads[1:]), ""]), *map(line, rows)]
-
-
-def _plain(said: object) -> str:
-    """Text within a line of Markdown: nothing in it is markup."""
-    return "".join(f"\\{one}" if one in "\\`*_[]<>|#&~" else one for one in one_line(said))
-
-
-def _asset(name: str) -> str:
-    return (resources("trivium.compare._report") / name).read_text(encoding="utf-8")
+    under = "|".join(["", " --- ", *(" ---: " for _ in heads[1:]), ""])
+    return [line(*heads), under, *(line(*row) for row in rows)]

@@ -5,20 +5,24 @@ before and is never curated, so that no contender can choose its own examination
 the figures say how many documents were kept and how many times over they were read.
 """
 
+import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trivium.compare import contender as text
 from trivium.compare.training import TrainedSystem, Training
 from trivium.compare.tuning import Tuned, untuned
 from trivium.core.budget import Budget
 from trivium.core.method import card_of
 from trivium.core.progress import Bar
 from trivium.data.curating import Curation, curated
+from trivium.data.marks import Texts
 from trivium.data.packing import tokenised
-from trivium.data.raw_texts import Planted
+from trivium.data.raw_texts import Planted, texts_of
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,33 @@ class Kept:
     facts: Mapping[str, float]
 
 
-def with_raw(training: Training) -> Training:
-    """The training with raw documents, generated ones where none are named."""
-    return training if training.raw is not None else replace(training, raw=Planted())
+@dataclass(frozen=True)
+class Curating(Training):
+    """A training with what is kept of raw documents left open; the corpus says what is held out."""
+
+    raw: str | Planted = field(default_factory=Planted)
+    """What is curated, in place of the corpus's documents for training: a path or pattern, or generated documents such
+    as planted(count=2000, share=0.05)."""
+
+    @cached_property
+    def raw_documents(self) -> Texts:
+        """What curation is put to. Raises ValueError where there is none."""
+        return texts_of(self.raw)
+
+    def facts(self) -> dict[str, Any]:
+        """What identifies this training, the documents by their content."""
+        columns = self.raw_documents
+        digest = hashlib.sha256()
+        for row in zip(columns.ids, columns.sources, columns.texts, strict=True):
+            for part in row:
+                data = part.encode("utf-8", "surrogatepass")
+                digest.update(len(data).to_bytes(8, "big") + data)
+        name = self.raw if isinstance(self.raw, str) else text.describe(self.raw)
+        raw = {"raw": name, "raw_documents": len(columns), "raw_sha256": digest.hexdigest()}
+        return super().facts() | raw
 
 
-def kept(method: Curation, training: Training) -> Kept:
+def kept(method: Curation, training: Curating) -> Kept:
     """The documents that the method keeps, as ids. Raises ValueError where it keeps none, or where a document that is
     held out stands among the raw ones."""
     raw = training.raw_documents
@@ -58,7 +83,7 @@ def kept(method: Curation, training: Training) -> Kept:
 
 
 def train(
-    contender: Any, training: Training, seed: int, budget: Budget, folder: Path, bar: Bar | None
+    contender: Any, training: Curating, seed: int, budget: Budget, folder: Path, bar: Bar | None
 ) -> TrainedSystem:
     """Train the fixed model on what the contender keeps."""
     method, changed = untuned(contender)

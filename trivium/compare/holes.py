@@ -22,13 +22,14 @@ from trivium.attribution import _paper as attribution_paper
 from trivium.attribution import _render as attribution_text
 from trivium.compare import curating
 from trivium.compare.adapting import Adapting
+from trivium.compare.curating import Curating
 from trivium.compare.training import TrainedSystem, Training
 from trivium.core import meter
 from trivium.core.budget import Budget
 from trivium.core.capabilities import lacking
 from trivium.core.errors import UnknownName, did_you_mean
 from trivium.core.method import card_of, find
-from trivium.core.nouns import Attribution, Batch, Example, Generation, Stop
+from trivium.core.nouns import Attribution, Example, Generation, Stop
 from trivium.core.progress import Bar
 from trivium.models.system import System
 
@@ -63,8 +64,6 @@ class Hole:
     """Raises ValueError, before any work, for an example that cannot be used."""
     show: Callable[[System, Any], Mapping[str, Any]] = lambda *_: {}
     """What a report shows of an output besides what the task shows: system x output -> text, html."""
-    ready: Callable[[Any], Any] = lambda rest: rest
-    """The fixed rest with all that this kind needs."""
 
     @property
     def per_seed(self) -> bool:
@@ -92,15 +91,12 @@ def needs_of(contender: object) -> frozenset[str]:
 
 
 def missing(kind: str, contender: object, system: object, task: object = None) -> tuple[str, ...]:
-    """What the contender needs and the system's model does not offer; and where it is trained anew, on batches of text,
-    the other kind of batch that it learns from. A contender whose needs are in no list of capabilities says itself what
-    it lacks: ``lacks(model)`` -> words; and so does a task that suits some contenders only: ``refuses(contender)``.
+    """What the contender needs and the system's model, or the fixed rest of a training, does not offer. A contender
+    whose needs are in no list of capabilities says itself what it lacks: ``lacks(model)`` -> words; and so does a task
+    that suits some contenders only: ``refuses(contender)``.
     """
-    if isinstance(system, Adapting):
+    if isinstance(system, RESTS):
         return system.lacks(contender)
-    if isinstance(system, Training):
-        learns_from = getattr(contender, "learns_from", Batch)
-        return () if learns_from is Batch else (learns_from.__name__.lower(),)
     if not isinstance(system, System) and not hasattr(system, "model"):
         return ()
     model = system.model  # type: ignore[attr-defined]
@@ -298,7 +294,7 @@ def train_objective(
 
 
 def train_curation(
-    curation: Any, training: Training, seed: int, budget: Budget, folder: Path, bar: Bar | None
+    curation: Any, training: Curating, seed: int, budget: Budget, folder: Path, bar: Bar | None
 ) -> TrainedSystem:
     """Train the fixed recipe on what this method keeps of the raw documents."""
     return curating.train(curation, training, seed, budget, folder, bar)
@@ -395,7 +391,7 @@ HOLES: Mapping[str, Hole] = {
         baseline="keep_all",
         task="bits_per_byte",
         train=train_curation,
-        ready=curating.with_raw,
+        rest=Curating,
     ),
     "vocabulary": Hole(
         question="Which rows should new tokens begin with, by {task}, trained with {budget}?",

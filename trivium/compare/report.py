@@ -7,8 +7,6 @@ security policy forbids any script or style but the page's own.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from importlib.resources import files as resources
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from trivium.compare._report import charts, columns, examples, models, sections, trained, wording
+from trivium.compare._report.frame import asset, framed
+from trivium.compare._report.lines import line, plain, safe
 from trivium.compare._report.looks import looks, theme
-from trivium.compare._report.markup import Html, content_hash, element, embedded
+from trivium.compare._report.markup import element, embedded
 from trivium.core import files
 from trivium.core.text import one_line, printable
 
 Report = Mapping[str, Any]
 
-_ICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath "
-    "d='M2 4h12M2 8h8M2 12h10' stroke='%230a62c4' stroke-width='2'/%3E%3C/svg%3E"
-)
 _COLOURS = {wording.SUPPORTED: "green", wording.CONTRADICTED: "red"}
 
 
@@ -47,23 +43,7 @@ def page(report: Report) -> str:
         sections.spreads(report),
     ]
     shown = [chart for chart in drawn if chart is not None]
-    style = "".join([_asset("page.css"), theme(look), *(chart.rules for chart in shown)])
-    script = _asset("page.js")
-    policy = (
-        f"default-src 'none'; script-src {content_hash(script)}; style-src {content_hash(style)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", f"{report.get('title') or 'Comparison'} · trivium"),
-        element("link", rel="icon", href=_ICON),
-        element("style", Html(style)),
-    )
+    style = "".join([asset("page.css"), theme(look), *(chart.rules for chart in shown)])
     main = element(
         "main",
         sections.findings(report),
@@ -79,22 +59,16 @@ def page(report: Report) -> str:
         models.checklist(report),
         sections.provenance(report),
     )
-    body = element(
-        "body",
-        sections.header(report),
-        main,
-        element("footer", "Made by trivium. This page is one file and asks nothing of the network."),
-        embedded({"colours": [look[c["name"]].colours for c in report["contenders"]]}, "chart-data"),
-        embedded(examples.data(report), "example-data"),
-        element("script", Html(script)),
-    )
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+    data = embedded({"colours": [look[c["name"]].colours for c in report["contenders"]]}, "chart-data")
+    title = report.get("title") or "Comparison"
+    behind = (data, embedded(examples.data(report), "example-data"))
+    return framed(title, style, sections.header(report), main, *behind, script=asset("page.js"))
 
 
 def markdown(report: Report) -> str:
     """The report as Markdown: findings, results, differences, failures, provenance and the command."""
-    lines = [f"# {_plain(report.get('title') or 'Comparison')}", "", _plain(report.get("question", "")), ""]
-    lines += [f"- {_plain(name)}: {_plain(value)}" for name, value in columns.facts(report)]
+    lines = [f"# {plain(report.get('title') or 'Comparison')}", "", plain(report.get("question", "")), ""]
+    lines += [f"- {plain(name)}: {plain(value)}" for name, value in columns.facts(report)]
     if report.get("smoke"):
         lines += ["", "Too little to judge: this run has too few examples or seeds for a verdict."]
     found = list(columns.judged(report))
@@ -105,42 +79,42 @@ def markdown(report: Report) -> str:
         said = f"{wording.claim(pair, measure)}: {wording.figures(pair, measure)}"
         behind = "; ".join(part for part in sure if part)
         lines.append(
-            f"- **{_plain(pair.get('verdict') or 'no verdict')}**: {_plain(f'{said} ({behind})' if behind else said)}"
+            f"- **{plain(pair.get('verdict') or 'no verdict')}**: {plain(f'{said} ({behind})' if behind else said)}"
         )
     shown = columns.columns(report)
-    lines += ["", "## Results", "", _line("contender", *(column.heading for column in shown), "note")]
+    lines += ["", "## Results", "", line("contender", *(column.heading for column in shown), "note")]
     lines.append("|".join(["", " --- ", *(" ---: " for _ in shown), " --- ", ""]))
     for contender in report["contenders"]:
         name = f"{contender['name']} (baseline)" if contender.get("baseline") else contender["name"]
         cells = [" ".join(part for part in column.cell(contender) if part) for column in shown]
-        lines.append(_line(name, *cells, contender.get("note") or ""))
+        lines.append(line(name, *cells, contender.get("note") or ""))
     if found:
         heads = ["contender", "against", "measure", "difference", "interval", "Holm", "verdict", "n (clusters)"]
-        lines += ["", "## Differences", "", _line(*heads), "|".join(["", *(" --- " for _ in heads), ""])]
+        lines += ["", "## Differences", "", line(*heads), "|".join(["", *(" --- " for _ in heads), ""])]
     for pair, measure in found:
         (amount, ends), sure = wording.difference(pair, measure), wording.p_value(pair.get("p_holm"))
         title, verdict = measure.get("title") or measure["name"], pair.get("verdict") or "no verdict"
-        lines.append(_line(pair["a"], pair["b"], title, amount, ends, sure, verdict, columns.counted(pair)))
+        lines.append(line(pair["a"], pair["b"], title, amount, ends, sure, verdict, columns.counted(pair)))
     rising = trained.slopes(report)
     if rising:
         lines += [
             "",
             "## Scaling",
             "",
-            _line(*trained.SLOPE_HEADS),
+            line(*trained.SLOPE_HEADS),
             "|".join(["", *(" --- " for _ in trained.SLOPE_HEADS), ""]),
         ]
-        lines += [_line(*row) for row in rising]
+        lines += [line(*row) for row in rising]
     said = [*trained.scaled_orders(report), *trained.orders(report)]
     if said:
-        lines += ["", *(f"- {_plain(line)}" for line in said)]
+        lines += ["", *(f"- {plain(words)}" for words in said)]
     failed = [(contender["name"], why) for contender in report["contenders"] for why in wording.failures(contender)]
     if failed:
         lines += ["", "## Failures", ""]
-        lines += [f"- {_plain(name)}: {_plain(why)}" for name, why in failed]
-    lines += [line for part in _of_models(report) for line in part]
+        lines += [f"- {plain(name)}: {plain(why)}" for name, why in failed]
+    lines += [row for part in _of_models(report) for row in part]
     lines += ["", "## Provenance", ""]
-    lines += [f"- {_plain(name)}: {_plain(value)}" for name, value in columns.provenance(report)]
+    lines += [f"- {plain(name)}: {plain(value)}" for name, value in columns.provenance(report)]
     if report.get("command"):
         command = printable(report["command"])
         ticks = max((len(list(run)) for character, run in groupby(command) if character == "`"), default=0)
@@ -163,9 +137,9 @@ def _of_models(report: Report) -> Sequence[Sequence[str]]:
         rows = [
             [
                 "",
-                f"### {_plain(label)}",
+                f"### {plain(label)}",
                 "",
-                _line("measure", *names),
+                line("measure", *names),
                 "|".join(["", *[" --- "] * (len(names) + 1), ""]),
             ]
         ]
@@ -175,13 +149,13 @@ def _of_models(report: Report) -> Sequence[Sequence[str]]:
             said = [
                 " ".join(part for part in (main, ends, f"({why})" if why else "") if part) for main, ends, why in cells
             ]
-            rows.append([_line(models.title(report, label, measure), *said)])
+            rows.append([line(models.title(report, label, measure), *said)])
         parts += rows
     if parts:
         parts.insert(0, ["", "## Task by task"])
     if report.get("checklist"):
-        parts.append(["", "## Checklist", "", _line("topic", "question", "answer"), "| --- | --- | --- |"])
-        parts.append([_line(a["topic"], a["question"], a["answer"] or "missing") for a in report["checklist"]])
+        parts.append(["", "## Checklist", "", line("topic", "question", "answer"), "| --- | --- | --- |"])
+        parts.append([line(a["topic"], a["question"], a["answer"] or "missing") for a in report["checklist"]])
     return parts
 
 
@@ -204,23 +178,23 @@ def table(report: Report, width: int | None = None) -> Table:
     left = [column.title for column in every if column not in shown]
     if left:
         told.append(f"On the page also: {', '.join(left)}.")
-    title, caption = _cell(report.get("title") or ""), _cell(" ".join(told))
+    title, caption = safe(report.get("title") or ""), safe(" ".join(told))
     made = Table(
         title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
     made.add_column("contender", overflow="fold", min_width=min(names, 30))
     for column in shown:
-        made.add_column(_cell(column.heading), justify="right", min_width=_needed(report, column))
+        made.add_column(safe(column.heading), justify="right", min_width=_needed(report, column))
     if noted:
         made.add_column("note", overflow="fold", max_width=24)
     for contender in report["contenders"]:
-        cells = [_cell(contender["name"], "bold" if contender.get("baseline") else "")]
+        cells = [safe(contender["name"], "bold" if contender.get("baseline") else "")]
         for column in shown:
             main, ends = column.cell(contender)
             verdict = judged.get((contender["name"], column.name)) if column.quality else None
             main = f"{wording.GLYPHS[verdict]} {main}" if verdict else main
             cells.append(Text(f"{main}\n{ends}" if ends else main, style=_COLOURS.get(verdict or "", "")))
-        made.add_row(*cells, *([_cell(contender.get("note") or "")] if noted else []))
+        made.add_row(*cells, *([safe(contender.get("note") or "")] if noted else []))
     return made
 
 
@@ -261,22 +235,3 @@ def chart_png(
 ) -> None:
     """The picture of ``chart_svg`` as PNG."""
     files.write(path, vl_convert.svg_to_png(charts.picture(report, measure, unit), scale=scale))
-
-
-def _plain(text: object) -> str:
-    """Text within a line of Markdown: nothing in it is markup."""
-    return "".join(f"\\{character}" if character in "\\`*_[]<>|#&~" else character for character in one_line(text))
-
-
-def _line(*cells: object) -> str:
-    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
-
-
-def _cell(text: object, style: str = "") -> Text:
-    """Text for a terminal: nothing in it is markup or control."""
-    return Text(one_line(text), style=style)
-
-
-@lru_cache(maxsize=4)
-def _asset(name: str) -> str:
-    return (resources("trivium.compare._report") / name).read_text(encoding="utf-8")

@@ -1,11 +1,10 @@
-"""What stays fixed while architectures, objectives or curation are compared: data and their order, the training."""
+"""What stays fixed while architectures or objectives are compared: the data, their order, how models are trained."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -13,14 +12,13 @@ from trivium.compare import contender as text
 from trivium.compare.tuning import untuned
 from trivium.core.budget import Budget, Spent
 from trivium.core.method import card_of, find
+from trivium.core.nouns import Batch
 from trivium.core.progress import Bar
 from trivium.core.protocols import LanguageModel, Tokenizer
 from trivium.data.batches import Batches
 from trivium.data.corpus import Corpus
-from trivium.data.marks import Texts
 from trivium.data.named import named
 from trivium.data.packing import tokenised
-from trivium.data.raw_texts import Planted, texts_of
 from trivium.models.lengthening import bits_by_position, octaves
 from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer
@@ -57,7 +55,7 @@ class TrainedSystem:
 
 @dataclass(frozen=True)
 class Training:
-    """A training with one thing left open: the architecture, the objective, or what is kept of raw documents.
+    """A training with one thing left open: the architecture, or the objective.
 
     Seed s fixes the data order, the draws in training and the initial values of every tensor that two contenders
     share, so that contenders differ in what is compared and nothing else.
@@ -72,14 +70,12 @@ class Training:
     settings: TrainingSettings = SETTINGS
     """Of the training loop; seed and, with a budget, the number of steps are set by the comparison."""
     architecture: Any = field(
-        default_factory=lambda: _default("architectures", "llama"), metadata={"kind": "architectures"}
+        default_factory=lambda: find("architectures", "llama")(),  # noqa: PLW0108
+        metadata={"kind": "architectures"},
     )
     """What is trained where objectives are compared."""
-    objective: Any = field(default_factory=lambda: _default("objectives", "causal"), metadata={"kind": "objectives"})
+    objective: Any = field(default_factory=lambda: find("objectives", "causal")(), metadata={"kind": "objectives"})  # noqa: PLW0108
     """What architectures are trained with."""
-    raw: str | Planted | None = None
-    """What is curated where curation is compared, in place of the corpus's documents for training: a path or pattern,
-    or generated documents such as planted(count=2000, share=0.05). Corpus says what is held out all the same."""
 
     def __post_init__(self) -> None:
         for name in ("length", "batch_size"):
@@ -92,19 +88,17 @@ class Training:
         return named(self.corpus) if isinstance(self.corpus, str) else self.corpus
 
     @cached_property
-    def raw_documents(self) -> Texts:
-        """What curation is put to. Raises ValueError where nothing is named."""
-        if self.raw is None:
-            raise ValueError("this training has no raw documents to curate; name a path, or planted(), as raw=")
-        return texts_of(self.raw)
-
-    @cached_property
     def _ids(self) -> list[list[int]]:
         return tokenised(self.documents["train"], self.tokenizer)
 
     @cached_property
     def _test(self) -> list[list[int]]:
         return tokenised(self.documents["test"], self.tokenizer)
+
+    def lacks(self, contender: object) -> tuple[str, ...]:
+        """The other kind of batch that a contender learns from, which there is none of here."""
+        learns_from = getattr(contender, "learns_from", Batch)
+        return () if learns_from is Batch else (learns_from.__name__.lower(),)
 
     def task(self) -> Any:
         """What trained models are scored on: bits per byte of the corpus's own held-out documents. The context is as
@@ -186,35 +180,17 @@ class Training:
             "batch_size": self.batch_size,
             "architecture": text.describe(self.architecture),
             "objective": text.describe(self.objective),
-            **self._raw_facts(),
             "settings": {name: value for name, value in asdict(self.settings).items() if name != "keep"},
         }
-
-    def _raw_facts(self) -> dict[str, Any]:
-        if self.raw is None:
-            return {}
-        columns = self.raw_documents
-        digest = hashlib.sha256()
-        for row in zip(columns.ids, columns.sources, columns.texts, strict=True):
-            for part in row:
-                data = part.encode("utf-8", "surrogatepass")
-                digest.update(len(data).to_bytes(8, "big") + data)
-        name = self.raw if isinstance(self.raw, str) else text.describe(self.raw)
-        return {"raw": name, "raw_documents": len(columns), "raw_sha256": digest.hexdigest()}
 
     def text(self) -> str:
         """The training as text that ``read`` understands; empty where it holds what text cannot describe."""
         return text.describe(self) if isinstance(self.corpus, str) and self.tokenizer is BYTES else ""
 
     @classmethod
-    def read(cls, words: str) -> "Training":
+    def read(cls, words: str) -> Self:
         """A training from its text."""
         return text.construct(cls, text.parse(words))
-
-
-def _default(kind: str, name: str) -> Any:
-    """A method that is imported only when a training is made."""
-    return find(kind, name)()
 
 
 def _point(row: Mapping[str, Any]) -> dict[str, Any]:

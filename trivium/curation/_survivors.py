@@ -54,6 +54,14 @@ def survivors(group: NDArray[np.int64], columns: Columns) -> NDArray[np.int64]:
     return keeps[group]
 
 
+def chosen(group: NDArray[np.int64], keeps: NDArray[np.int64], known: NDArray[np.bool_] | None = None) -> Sketch:
+    """``stays`` and ``copies`` (documents,) of groups that keep these; of a group that is known elsewhere nothing
+    stays."""
+    stays = keeps == np.arange(len(keeps))
+    stays = stays if known is None else stays & ~known
+    return {"stays": stays.astype(float), "copies": np.bincount(group)[group].astype(float)}
+
+
 def dealt(
     numbers: Mapping[str, NDArray[np.float64]],
     sketches: Sequence[Sketch],

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from trivium.core.method import method
 from trivium.curation._remembered import Remembered, check_filter, filter_digest
-from trivium.curation._survivors import alike, check_preference, dealt, identity, survivors, whole
+from trivium.curation._survivors import alike, check_preference, chosen, dealt, identity, survivors, whole
 from trivium.data.curating import Sketch
 from trivium.data.digests import digests
 from trivium.data.marks import Marks, Texts
@@ -77,7 +77,5 @@ class ExactCopies:
         columns = whole(sketches)
         if not len(columns.get("id", ())):
             return dealt({name: np.zeros(0) for name in self.measures}, sketches)
-        group = alike(columns["digest"])
-        stays = survivors(group, columns) == np.arange(len(group))
-        stays &= ~Remembered(self.known).holds(columns["digest"])
-        return dealt({"stays": stays.astype(float), "copies": np.bincount(group)[group].astype(float)}, sketches)
+        group, known = alike(columns["digest"]), Remembered(self.known).holds(columns["digest"])
+        return dealt(chosen(group, survivors(group, columns), known), sketches)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trivium.core.method import method
-from trivium.curation._survivors import Columns, check_preference, dealt, identity, survivors, whole
+from trivium.curation._survivors import Columns, check_preference, chosen, dealt, identity, survivors, whole
 from trivium.data.curating import Sketch
 from trivium.data.marks import Marks, Texts
 from trivium.data.near_duplicates import MinHash, agreement, candidate_pairs, components, normalised, shingles
@@ -94,13 +94,9 @@ class NearCopies:
         if not len(columns.get("id", ())):
             return dealt({name: np.zeros(0) for name in self.measures}, sketches)
         group = self._clusters(columns)
-        keeps, places = survivors(group, columns), np.arange(len(group))
-        found = {
-            "stays": (keeps == places).astype(float),
-            "copies": np.bincount(group)[group].astype(float),
-            "likeness": agreement(columns["signature"], np.stack([places, keeps], 1)),
-        }
-        return dealt(found, sketches)
+        keeps = survivors(group, columns)
+        likeness = agreement(columns["signature"], np.stack([np.arange(len(keeps)), keeps], 1))
+        return dealt({**chosen(group, keeps), "likeness": likeness}, sketches)
 
     def _clusters(self, columns: Columns) -> NDArray[np.int64]:
         """(documents,): a number for each cluster."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from trivium.core.method import method
 from trivium.curation._remembered import Remembered, check_filter, filter_digest
-from trivium.curation._survivors import Columns, alike, check_preference, dealt, identity, survivors, whole
+from trivium.curation._survivors import Columns, alike, check_preference, chosen, dealt, identity, survivors, whole
 from trivium.data.curating import Sketch
 from trivium.data.digests import digests
 from trivium.data.marks import Marks, Texts
@@ -91,11 +91,9 @@ class UrlCopies:
         columns = whole(sketches)
         if not len(columns.get("id", ())):
             return dealt({name: np.zeros(0) for name in self.measures}, sketches)
-        known, group = columns["known"], self._groups(columns)
-        stays = survivors(group, columns) == np.arange(len(group))
-        stays &= ~(known & Remembered(self.known).holds(columns["digest"]))
-        found = {"stays": stays, "copies": np.bincount(group)[group], "known": known}
-        return dealt({name: column.astype(float) for name, column in found.items()}, sketches)
+        group, told = self._groups(columns), columns["known"]
+        elsewhere = told & Remembered(self.known).holds(columns["digest"])
+        return dealt({**chosen(group, survivors(group, columns), elsewhere), "known": told.astype(float)}, sketches)
 
     @staticmethod
     def _groups(columns: Columns) -> NDArray[np.int64]:

@@ -6,71 +6,46 @@ from typing import Any
 
 import numpy as np
 
-from trivium.data.curated_folder import CuratedFolder, Part
+from trivium.data.curated_folder import CuratedFolder
 from trivium.data.near_duplicates import agreement
+from trivium.data.remembering import Chooser
 
 MEMBERS, SHOWN = 4, 300
 """Documents of the cluster that is shown, and characters of each."""
 
 
-class Clustered:
-    """What a method that says which documents ``stays`` and how many ``copies`` there are of each knows of clusters."""
+def clusters(folder: CuratedFolder, name: str, method: Chooser) -> dict[str, Any]:
+    """What the method of this name compared in a run, as plain data; the same whatever order the documents came in."""
+    sketches = folder.sketches(name)
+    keeps = method.keeps(sketches) if sketches else np.zeros(0, np.int64)
+    sizes = np.bincount(keeps)
+    kept = np.flatnonzero(sizes > 1)
+    return {
+        "documents": int(sizes[kept].sum()), "clusters": len(kept),
+        "sizes": {str(size): count for size, count in sorted(Counter(sizes[kept].tolist()).items())},
+        "example": _example(folder, sketches, keeps, kept.tolist()) if len(kept) else [],
+    }  # fmt: skip
 
-    def __init__(self, method: str) -> None:
-        self.method = method
-        self.sizes: Counter[int] = Counter()
-        self.documents = self._rows = 0
-        self._stays: list[np.ndarray[Any, Any]] = []
-        self._copies: list[np.ndarray[Any, Any]] = []
-        self._where: list[tuple[int, str]] = []
-        self._best: tuple[bytes, int] | None = None
 
-    def add(self, shard: str, part: Part) -> None:
-        """Take some documents in; they come in the order of shards and rows."""
-        stays, copies = (np.asarray(part.marks.numbers[f"{self.method}.{name}"]) for name in ("stays", "copies"))
-        if not self._where or self._where[-1][1] != shard:
-            self._where.append((self._rows, shard))
-        for row in np.flatnonzero((stays == 1) & (copies > 1)).tolist():
-            self.sizes[int(copies[row])] += 1
-            said = f"{part.texts.sources[row]}\0{part.texts.ids[row]}".encode("utf-8", "surrogatepass")
-            key = (hashlib.blake2b(said, digest_size=12).digest(), self._rows + row)
-            self._best = min(self._best or key, key)
-        self.documents += int((copies > 1).sum())
-        self._rows += len(stays)
-        self._stays.append(stays.astype(np.float32))
-        self._copies.append(copies.astype(np.float32))
+def _example(folder: CuratedFolder, sketches: Any, keeps: Any, kept: list[int]) -> list[dict[str, Any]]:
+    """A document that stays, chosen by a hash of what it is called, and some that go for it."""
+    names, ids = (np.concatenate([sketch[column] for sketch in sketches]).tolist() for column in ("source", "id"))
 
-    def told(self, folder: CuratedFolder) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "documents": self.documents, "clusters": sum(self.sizes.values()),
-            "sizes": {str(size): count for size, count in sorted(self.sizes.items())},
-            "example": self._example(folder),
-        }  # fmt: skip
+    def key(place: int) -> bytes:
+        return hashlib.blake2b(f"{names[place]}\0{ids[place]}".encode("utf-8", "surrogatepass")).digest()
 
-    def _example(self, folder: CuratedFolder) -> list[dict[str, Any]]:
-        """The one that stays of some cluster, and others of it; nothing where the method kept no sketches of a sort
-        that is known."""
-        columns = folder.sketches(self.method) if self._best else None
-        if columns is None or self._best is None:
-            return []
-        first = self._best[1]
-        stays, copies = np.concatenate(self._stays), np.concatenate(self._copies)
-        fellows = np.flatnonzero((stays == 0) & (copies == copies[first]))
-        if "signature" in columns:
-            signature = columns["signature"]
-            likeness = agreement(signature, np.stack([fellows, np.full_like(fellows, first)], 1))
-            order = np.argsort(-likeness, kind="stable")[: int(copies[first]) - 1]
-            rows = [(int(fellows[at]), float(likeness[at])) for at in order]
-        elif "digest" in columns:
-            digest = columns["digest"].view("V16")
-            rows = [(int(row), 1.0) for row in fellows if digest[row] == digest[first]]
-        else:
-            return []
-        return [self._member(folder, row, alike) for row, alike in [(first, 1.0), *rows[: MEMBERS - 1]]]
-
-    def _member(self, folder: CuratedFolder, row: int, alike: float) -> dict[str, Any]:
-        start, shard = max(where for where in self._where if where[0] <= row)
-        one = folder.document(shard, row - start)
-        return {"id": one.id, "source": one.source, "likeness": alike, "characters": len(one.text),
-                "text": one.text[:SHOWN]}  # fmt: skip
+    first = min(kept, key=key)
+    others = sorted(set(np.flatnonzero(keeps == first).tolist()) - {first}, key=key)
+    shown = [first, *others[: MEMBERS - 1]]
+    alike = [1.0] * len(shown)
+    if "signature" in sketches[0]:
+        signatures = np.concatenate([sketch["signature"] for sketch in sketches])
+        alike = agreement(signatures, np.array([[place, first] for place in shown])).tolist()
+    starts = np.cumsum([0, *(len(sketch["id"]) for sketch in sketches)])
+    found = []
+    for place, likeness in zip(shown, alike, strict=True):
+        shard = int(np.searchsorted(starts, place, "right")) - 1
+        one = folder.document(folder.shards[shard], int(place - starts[shard]))
+        found.append({"id": one.id, "source": one.source, "likeness": likeness, "characters": len(one.text),
+                      "text": one.text[:SHOWN]})  # fmt: skip
+    return found

@@ -10,16 +10,17 @@ that stay are those that were written. What does not fit together is an error, n
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trivium.core.errors import MissingExtra, RunMismatch
+from trivium.core.errors import RunMismatch
+from trivium.data import tables
+from trivium.data.curating import Sketch
 from trivium.data.marks import Marks, Texts
 from trivium.data.raw.documents import Document
 from trivium.data.rules import Cut, Drop, Rules
@@ -91,15 +92,6 @@ class CuratedFolder:
         named = [path.name for path in sorted((self.folder / "marks").glob("*")) if path.is_dir()]
         return [name for name in self.asked.get("methods", named) if name in named]
 
-    @cached_property
-    def tokens(self) -> dict[str, int]:
-        """Source -> tokens that were packed of it; empty where nothing was."""
-        try:
-            facts = json.loads((self.folder / "packed/train/index.json").read_text(encoding="utf-8"))["facts"]
-            return {source: int(row["tokens"]) for source, row in facts["by_source"].items()}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-
     def quarantine(self, shard: str) -> Iterator[dict[str, Any]]:
         """A row for every record that was refused."""
         with (self.folder / "documents" / f"{shard}.quarantine.jsonl").open(encoding="utf-8") as file:
@@ -108,12 +100,11 @@ class CuratedFolder:
     def parts(self, shard: str) -> Iterator[Part]:
         """All documents of a shard, some at a time."""
         reasons, after, row = self._dropped(shard), self._after(shard), 0
-        measured = [self._marks(shard, name) for name in self.methods]
+        marks_of = self.folder / "marks"
+        measured = [tables.read_marks(marks_of / name / f"{shard}.parquet", name) for name in self.methods]
         kept = next(after, None)
-        for table in self._groups("documents", shard):
-            count, places = len(table["id"]), table["place"]
-            metadata = [json.loads(one) for one in table["metadata"]]
-            marks = Marks(count, lengths=np.array([len(text) for text in table["text"]], np.int64))
+        for texts, places in tables.batches(self.folder / "documents" / f"{shard}.parquet"):
+            marks = Marks(len(texts), lengths=np.array([len(text) for text in texts.texts], np.int64))
             for column in measured:
                 marks = marks | next(column)
             stayed: list[str | None] = []
@@ -124,30 +115,18 @@ class CuratedFolder:
                 if (whole is None) != (place in reasons):
                     raise RunMismatch(f"record {place} of the shard {shard} is neither kept nor dropped, or both")
                 stayed.append(whole)
-            texts = Texts(table["id"], table["text"], table["source"], metadata)
             why = [reasons.get(place, "") for place in places]
-            yield Part(texts, range(row, row + count), places, why, marks, stayed)
-            row += count
+            yield Part(texts, range(row, row + len(texts)), places, why, marks, stayed)
+            row += len(texts)
 
     def document(self, shard: str, row: int) -> Document:
         """One document as it was read, by its number within the shard."""
-        for table in self._groups("documents", shard):
-            if row < len(table["id"]):
-                id, text, source = (table[name][row] for name in ("id", "text", "source"))
-                return Document(id, text, source, json.loads(table["metadata"][row]), table["place"][row])
-            row -= len(table["id"])
-        raise IndexError(f"the shard {shard} has no document number {row} behind its last one")
+        return tables.document(self.folder / "documents" / f"{shard}.parquet", row)
 
-    def sketches(self, method: str) -> dict[str, NDArray[Any]] | None:
-        """The columns by which a method compared documents, over all shards in order; None where it kept none."""
+    def sketches(self, method: str) -> list[Sketch]:
+        """What a method compared the documents of each shard by; empty where it kept none."""
         paths = [self.folder / "sketches" / method / f"{shard}.npz" for shard in self.shards]
-        if not paths or not all(path.is_file() for path in paths):
-            return None
-        loaded = []
-        for path in paths:
-            with np.load(path, allow_pickle=False) as file:
-                loaded.append({name: file[name] for name in file.files})
-        return {name: np.concatenate([one[name] for one in loaded]) for name in loaded[0]}
+        return [tables.loaded(path) for path in paths] if all(path.is_file() for path in paths) else []
 
     def _manifests(self, stage: str) -> dict[str, Manifest]:
         """Those of this run: what an earlier one of more files left behind it is none of its."""
@@ -160,30 +139,5 @@ class CuratedFolder:
             return {place: why for place, why in map(json.loads, file)}
 
     def _after(self, shard: str) -> Iterator[tuple[int, str]]:
-        for table in self._groups("mixed", shard, ("place", "text")):
-            yield from zip(table["place"], table["text"], strict=True)
-
-    def _groups(self, stage: str, shard: str, columns: Sequence[str] | None = None) -> Iterator[Mapping[str, Any]]:
-        with _parquet().ParquetFile(self.folder / stage / f"{shard}.parquet") as file:
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=columns and list(columns)).to_pydict()
-
-    def _marks(self, shard: str, method: str) -> Iterator[Marks]:
-        with _parquet().ParquetFile(self.folder / "marks" / method / f"{shard}.parquet") as file:
-            for group in range(file.num_row_groups):
-                table, numbers, spans = file.read_row_group(group), {}, {}
-                for name in table.column_names[1:]:
-                    column = table.column(name)
-                    if str(column.type) == "double":
-                        numbers[name] = column.to_numpy()
-                    else:
-                        spans[name] = [[(s["start"], s["end"], s["score"]) for s in row] for row in column.to_pylist()]
-                yield Marks(table.num_rows, numbers, spans).under(method)
-
-
-def _parquet() -> Any:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtra("curation keeps its tables with pyarrow: pip install 'trivium[data]'") from error
-    return parquet
+        for texts, places in tables.batches(self.folder / "mixed" / f"{shard}.parquet"):
+            yield from zip(places, texts.texts, strict=True)

@@ -1,8 +1,9 @@
-"""What a run of curation did, in figures and examples: one pass over its folder, in memory that does not grow with it.
+"""What a run of curation did, in figures and examples: one pass over its folder.
 
 ``tally(CuratedFolder("runs/clean"))`` is plain data, as a report shows it: what was read, kept, dropped and quarantined
 by stage, source and rule; overlaps of rules; lengths before and after; clusters of copies; examples. Examples are drawn
 by a hash of a seed and a document's source and id, so that they depend on neither the order of files nor the machine.
+Memory does not grow with the documents, but for clusters: those are read off the sketches of all, as they were found.
 """
 
 import hashlib
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trivium.core.progress import Bar
-from trivium.data.curated_clusters import Clustered
+from trivium.data.curated_clusters import clusters
 from trivium.data.curated_folder import CuratedFolder, Part
 from trivium.data.marks import Marks
+from trivium.data.remembering import Chooser
 from trivium.data.rules import Rules
 from trivium.data.stages import Counts, Unbalanced
 
@@ -34,15 +36,19 @@ LANGUAGE, CONTAMINATION = "language", "decontamination"
 """The methods whose measures say in which language a document is, and whether it holds what nobody may train on."""
 
 
-def tally(folder: CuratedFolder, *, seed: int = 0, bar: Bar | None = None) -> dict[str, Any]:
-    """Everything about the run. Raises Unbalanced where its documents do not add up."""
+def tally(
+    folder: CuratedFolder, *, seed: int = 0, bar: Bar | None = None, methods: Mapping[str, Any] = {}
+) -> dict[str, Any]:
+    """Everything about the run. ``methods``, by name, are asked which documents they took for copies of each other.
+    Raises Unbalanced where its documents do not add up."""
     found = _Tally(folder, seed)
     for shard in folder.shards:
         for part in folder.parts(shard):
             found.add(shard, part)
         if bar is not None:
             bar.advance()
-    return found.told()
+    choosers = {name: method for name, method in methods.items() if isinstance(method, Chooser)}
+    return found.told() | {"clusters": {name: clusters(folder, name, method) for name, method in choosers.items()}}
 
 
 @dataclass
@@ -75,7 +81,6 @@ class _Tally:
         self.contamination: dict[str, Counter[str]] = {}
         self.examples = {"kept": Drawn(KEPT_EXAMPLES), "cut": Drawn(KEPT_EXAMPLES)}
         self.examples |= {f"dropped {name}": Drawn(DROPPED_EXAMPLES) for name in self.names}
-        self.clusters: dict[str, Clustered] = {}
 
     def _facts(self, name: str, into: Counter[Any]) -> Counter[Any]:
         for made in self.folder.mixed.values():
@@ -102,9 +107,6 @@ class _Tally:
             self._draw(kind, shard, part, at)
         self._count_lengths(part)
         self._count_marks(part)
-        for name in self.folder.methods:
-            if {f"{name}.stays", f"{name}.copies"} <= part.marks.numbers.keys():
-                self.clusters.setdefault(name, Clustered(name)).add(shard, part)
 
     def _draw(self, kind: str, shard: str, part: Part, at: int) -> None:
         said = f"{self.seed}\0{part.texts.sources[at]}\0{part.texts.ids[at]}\0{shard}\0{part.places[at]}"
@@ -162,8 +164,7 @@ class _Tally:
                 {"stage": "mix", "in": mixed.read, "out": mixed.kept, "removed": dict(mixed.dropped)},
             ],
             "sources": {
-                name: {**vars(of), "dropped": dict(of.dropped), "tokens": self.folder.tokens.get(name)}
-                for name, of in sorted(self.sources.items())
+                name: {**vars(of), "dropped": dict(of.dropped)} for name, of in sorted(self.sources.items())
             },
             "rules": [
                 {
@@ -177,7 +178,6 @@ class _Tally:
             "languages": {name: dict(row) for name, row in sorted(self.languages.items())},
             "contamination": {name: dict(row) for name, row in sorted(self.contamination.items())},
             "spans": {name: dict(row) for name, row in sorted(self.spans.items()) if row["spans"]},
-            "clusters": {name: of.told(self.folder) for name, of in self.clusters.items()},
             "examples": {kind: drawn.rows() for kind, drawn in self.examples.items() if drawn.rows()},
             "quarantine": self._quarantine(),
         }  # fmt: skip

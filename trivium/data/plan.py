@@ -33,9 +33,10 @@ from typing import Any
 import numpy as np
 
 from trivium.core import files
-from trivium.core.errors import MissingExtra, RunMismatch
+from trivium.core.errors import RunMismatch
 from trivium.core.method import card_of
 from trivium.core.progress import Bar, progress
+from trivium.data import tables
 from trivium.data.curating import Curation, Gatherer, Tagger, applied, checked, names_of
 from trivium.data.engines import Engine, Here
 from trivium.data.marks import Marks, Texts
@@ -45,8 +46,6 @@ from trivium.data.stages import Counts, Manifest, Shelf, fingerprint
 
 VERSION = 1
 """Of what the stages do; part of every fingerprint."""
-BATCH = 2048
-"""Documents that are held at once."""
 POLICY = Policy()
 
 
@@ -128,7 +127,7 @@ class Outcome:
     def documents(self) -> Iterator[Document]:
         """Those that stay, in the order of files and lines."""
         for path in sorted((self.folder / "mixed").glob("*.parquet")):
-            for batch, _ in _batches(path):
+            for batch, _ in tables.batches(path):
                 rows = zip(batch.ids, batch.texts, batch.sources, batch.metadata, strict=True)
                 yield from (Document(*row) for row in rows)
 
@@ -207,10 +206,10 @@ class Run:
             bar.advance(len(found))
             return [made for made in found if made is not None]
         bar.note(f"{name}: comparing")
-        sketches = [_loaded(self._shelves[f"sketches/{name}"].folder / f"{made.name}.npz") for made in sketched]
+        sketches = [tables.loaded(self._shelves[f"sketches/{name}"].folder / f"{made.name}.npz") for made in sketched]
         for made, marks in zip(sketched, method.gather(sketches), strict=True):
             with shelf.writing(made.name, wanted[made.name], [whole]) as shard:
-                _write_marks(shard.path(".parquet"), [marks])
+                tables.write_marks(shard.path(".parquet"), [marks])
             bar.advance()
         return [made for shard in wanted if (made := shelf.find(shard, wanted[shard])) is not None]
 
@@ -221,7 +220,7 @@ class Run:
         found = []
         for made in read:
             renamed = {}
-            for source, id, place in _identities(self._shelves["documents"].folder / f"{made.name}.parquet"):
+            for source, id, place in tables.identities(self._shelves["documents"].folder / f"{made.name}.parquet"):
                 key = hashlib.blake2b(f"{source}\0{id}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
                 count, before, line = seen.get(key, (0, made.facts["file"], place))
                 seen[key] = (count + 1, before, line)
@@ -284,7 +283,7 @@ class _Shard:
         return fingerprint("shard", of=self.made.fingerprint, renamed=renamed) if renamed else self.made.fingerprint
 
     def batches(self, folder: Path) -> Iterator[tuple[Texts, list[int]]]:
-        for texts, places in _batches(folder / "documents" / f"{self.name}.parquet"):
+        for texts, places in tables.batches(folder / "documents" / f"{self.name}.parquet"):
             ids = [self.renamed.get(place, id) for id, place in zip(texts.ids, places, strict=True)]
             yield Texts(ids, texts.texts, texts.sources, texts.metadata), places
 
@@ -323,7 +322,7 @@ def _read(item: _Input) -> Manifest:
     kept = refused = chars = 0
     complete = True
     reasons: dict[str, int] = {}
-    with shelf.writing(item.shard, wanted, [digest]) as shard, _DocumentWriter(shard.path(".parquet")) as out:
+    with shelf.writing(item.shard, wanted, [digest]) as shard, tables.DocumentWriter(shard.path(".parquet")) as out:
         with shard.path(".quarantine.jsonl").open("w", encoding="utf-8") as bad:
             for each in documents(item.path, source=item.source, longest=item.policy.max_document_bytes):
                 if isinstance(each, Refused):
@@ -360,7 +359,7 @@ def _tag(item: _Tagging) -> Manifest:
                 np.savez(out, **columns)
         elif isinstance(item.method, Tagger):
             tagger = item.method
-            _write_marks(shard.path(".parquet"), (checked(tagger, tagger.tag(t), t) for t, _ in of.batches(here)))
+            tables.write_marks(shard.path(".parquet"), (checked(tagger, tagger.tag(t), t) for t, _ in of.batches(here)))
     return _made(shelf, of.name, wanted)
 
 
@@ -376,9 +375,9 @@ def _mix(item: _Mixing) -> Manifest:
     alone: dict[str, int] = {drop.name: 0 for drop in item.rules.drops}
     both: dict[tuple[str, str], int] = {}
     by_source: dict[str, dict[str, int]] = {}
-    measured = [_read_marks(here / "marks" / name / f"{of.name}.parquet", name) for name, _ in item.marks]
+    measured = [tables.read_marks(here / "marks" / name / f"{of.name}.parquet", name) for name, _ in item.marks]
     with shelf.writing(of.name, wanted, [of.fingerprint, *(p for _, p in item.marks)]) as shard:
-        with _DocumentWriter(shard.path(".parquet")) as out, shard.path(".dropped.jsonl").open("w") as gone:
+        with tables.DocumentWriter(shard.path(".parquet")) as out, shard.path(".dropped.jsonl").open("w") as gone:
             for texts, places in of.batches(here):
                 marks = Marks(len(texts), lengths=np.array([len(text) for text in texts.texts], np.int64))
                 for column in measured:
@@ -426,108 +425,3 @@ def _refusal(path: str, refused: Refused) -> dict[str, Any]:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-# Tables --------------------------------------------------------------------------------------------------------------
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtra("curation keeps its tables with pyarrow: pip install 'trivium[data]'") from error
-    return pyarrow, parquet
-
-
-class _DocumentWriter:
-    """Documents to Parquet, in groups of ``BATCH``."""
-
-    def __init__(self, path: Path) -> None:
-        self.arrow, parquet = _arrow()
-        text = self.arrow.large_string()
-        self.schema = self.arrow.schema(
-            {"id": text, "text": text, "source": text, "metadata": text, "place": self.arrow.int64()}
-        )
-        self.out = parquet.ParquetWriter(path, self.schema, compression="zstd")
-        self.rows: list[tuple[str, str, str, str, int]] = []
-
-    def __enter__(self) -> "_DocumentWriter":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._flush()
-        self.out.close()
-
-    def add(self, one: Document) -> None:
-        metadata = json.dumps(one.metadata, sort_keys=True, ensure_ascii=False, default=str)
-        self.rows.append((one.id, one.text, one.source, metadata, one.place))
-        if len(self.rows) == BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self.rows:
-            columns = dict(zip(self.schema.names, map(list, zip(*self.rows, strict=True)), strict=True))
-            self.out.write_table(self.arrow.table(columns, self.schema))
-            self.rows.clear()
-
-
-def _batches(path: Path) -> Iterator[tuple[Texts, list[int]]]:
-    """Documents of a shard with their places, as many at once as were written at once."""
-    _, parquet = _arrow()
-    with parquet.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group).to_pydict()
-            metadata = [json.loads(row) for row in table["metadata"]]
-            yield Texts(table["id"], table["text"], table["source"], metadata), table["place"]
-
-
-def _identities(path: Path) -> Iterator[tuple[str, str, int]]:
-    _, parquet = _arrow()
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(columns=["source", "id", "place"]):
-            rows = batch.to_pydict()
-            yield from zip(rows["source"], rows["id"], rows["place"], strict=True)
-
-
-def _write_marks(path: Path, parts: Any) -> None:
-    """Measures to Parquet, a group per part."""
-    arrow, parquet = _arrow()
-    span = arrow.list_(arrow.struct({"start": arrow.int64(), "end": arrow.int64(), "score": arrow.float64()}))
-    out = None
-    for marks in parts:
-        types = {**dict.fromkeys(sorted(marks.numbers), arrow.float64()), **dict.fromkeys(sorted(marks.spans), span)}
-        columns: dict[str, Any] = {name: np.asarray(marks.numbers[name], np.float64) for name in marks.numbers}
-        for name, rows in marks.spans.items():
-            columns[name] = [[{"start": a, "end": b, "score": s} for a, b, s in row] for row in rows]
-        schema = arrow.schema({"_": arrow.bool_(), **types})
-        columns["_"] = np.ones(marks.count, bool)
-        out = out or parquet.ParquetWriter(path, schema, compression="zstd")
-        for start in range(0, max(marks.count, 1), BATCH):
-            cut = {name: columns[name][start : start + BATCH] for name in schema.names}
-            out.write_table(arrow.table(cut, schema))
-    if out is None:
-        out = parquet.ParquetWriter(path, arrow.schema({"_": arrow.bool_()}))
-    out.close()
-
-
-def _read_marks(path: Path, method: str) -> Iterator[Marks]:
-    """The measures of a shard, a batch of documents at a time, under the method's name."""
-    _, parquet = _arrow()
-    with parquet.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
-            numbers, spans = {}, {}
-            for name in table.column_names[1:]:
-                column = table.column(name)
-                if str(column.type) == "double":
-                    numbers[name] = column.to_numpy()
-                else:
-                    spans[name] = [[(s["start"], s["end"], s["score"]) for s in row] for row in column.to_pylist()]
-            yield Marks(table.num_rows, numbers, spans).under(method)
-
-
-def _loaded(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}

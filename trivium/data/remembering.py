@@ -12,11 +12,12 @@ documents go.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trivium.data import tables
 from trivium.data.bloom import Bloom
 from trivium.data.curating import Gatherer, Sketch
 from trivium.data.marks import Marks
@@ -54,12 +55,7 @@ def _shards(folder: str | Path, name: str) -> list[tuple[str, Sketch]]:
     found = [(made.fingerprint, made.name) for made in shelf.manifests() if shelf.find(made.name, made.fingerprint)]
     if not found:
         raise ValueError(f"{place} holds no sketches; name the folder of a run that had {name} among its methods")
-    return [(of, _loaded(place / f"{shard}.npz")) for of, shard in found]
-
-
-def _loaded(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return [(of, tables.loaded(place / f"{shard}.npz")) for of, shard in found]
 
 
 def remember(

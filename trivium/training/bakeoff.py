@@ -114,7 +114,7 @@ class TokenizerBakeoff:
     """Candidates, the model that each is given, and what they may spend."""
 
     candidates: Mapping[str, TokenizerRecipe] = field(default_factory=mgpt)
-    recipe: Any = field(default_factory=lambda: _default("architectures", "llama"), metadata={"kind": "architectures"})
+    recipe: Any = field(default_factory=lambda: find("architectures", "llama")(), metadata={"kind": "architectures"})  # noqa: PLW0108
     """Of the small model."""
     equal: Equal = "bytes"
     """What all candidates get as much of."""
@@ -221,11 +221,6 @@ class TokenizerBakeoff:
             bytes_per_token={language: one.bytes_per_token for language, one in measured.items()},
             parity={language: parity(tokenizer, texts, first) for language, texts in parallel.items()},
         )
-
-
-def _default(kind: str, name: str) -> Any:
-    """A method that is imported only when it is wanted."""
-    return find(kind, name)()
 
 
 def _sizes(tokenizer: Tokenizer) -> torch.Tensor:

@@ -47,8 +47,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     """The totals in words."""
     total, sources = report["total"], report["sources"].values()
     words = [sum(of[name] for of in sources) for name in ("words_read", "words_kept")]
-    tokens = [of["tokens"] for of in sources if of.get("tokens") is not None]
-    found = [
+    return [
         ("records", f"{total['read']:,}, of which {total['quarantined']:,} are in quarantine"),
         ("documents dropped", f"{total['dropped']:,}, by {sum(row['first'] > 0 for row in report['rules'])} rules"),
         ("words", f"{words[0]:,} read, {words[1]:,} stay ({share(words[1], words[0])})"),
@@ -57,7 +56,6 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("sources", f"{len(report['sources']):,}"),
         ("methods", ", ".join(report["methods"]) or "none"),
     ]  # fmt: skip
-    return [*found, ("tokens", f"{sum(tokens):,}")] if tokens else found
 
 
 def account(report: Report) -> list[tuple[str, str, list[int | None]]]:
@@ -241,16 +239,14 @@ def languages(report: Report) -> Html | None:
 
 
 def sources(report: Report) -> Html:
-    """Documents, words, characters and tokens of each source."""
-    told = any(of.get("tokens") is not None for of in report["sources"].values())
+    """Documents, words and characters of each source."""
     body = []
     for name, of in sorted(report["sources"].items()):
         numbers = [of[key] for key in ("read", "kept", "words_read", "words_kept", "chars_read", "chars_kept")]
         cells = [element("td", f"{number:,}", class_="number") for number in numbers]
-        cells += [element("td", f"{of['tokens']:,}" if of.get("tokens") else "—", class_="number")] if told else []
         body.append(element("tr", element("th", element("bdi", name), scope="row"), cells))
     heads = ["source", "documents read", "stay", "words read", "stay", "characters read", "stay"]
-    table = _table([*heads, *(["tokens"] if told else [])], body, "Amounts by source")
+    table = _table(heads, body, "Amounts by source")
     return _section("sources", "Sources", table, "Words are what stands between white space.")
 
 
