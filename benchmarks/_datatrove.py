@@ -45,9 +45,7 @@ def minhash(documents: list[Any]) -> int:
     from datatrove.pipeline.dedup import minhash as steps  # type: ignore[import-not-found]
     from datatrove.utils.hashing import HashConfig  # type: ignore[import-not-found]
 
-    config = steps.MinhashConfig(
-        hash_config=HashConfig(precision=64, hash_fc="sha1"), n_grams=5, num_buckets=14, hashes_per_bucket=8
-    )
+    config = steps.MinhashConfig(hash_config=HashConfig(precision=64), n_grams=5, num_buckets=14, hashes_per_bucket=8)
     with tempfile.TemporaryDirectory() as home:
         signatures, buckets, gone = (f"{home}/{name}" for name in ("signatures", "buckets", "gone"))
         steps.MinhashDedupSignature(output_folder=signatures, config=config).run(documents, 0, 1)

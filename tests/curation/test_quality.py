@@ -6,7 +6,7 @@ import pytest
 from trivium.curation.quality import Quality
 from trivium.data.curating import curated
 from trivium.data.linear import LinearClassifier, Recipe, teach
-from trivium.data.marks import Texts
+from trivium.data.marks import Marks, Texts
 from trivium.data.plan import _described
 from trivium.data.planted import planted
 
@@ -36,6 +36,13 @@ def test_chance_keeps_by_the_pareto_law(even, alpha):
     share = 1.5**-alpha
     assert abs(len(found.texts) / 4000 - share) < 4 * (share * (1 - share) / 4000) ** 0.5
     assert found.marks.numbers["quality.score"] == pytest.approx(0.5)
+
+
+def test_what_has_a_high_score_needs_a_small_draw():
+    """Kept where the draw is more than 1 - score: at 0.9 one of 0.2 will do, at 0.1 it will not."""
+    (rule,) = Quality().rules.drops
+    marks = Marks(3, {"quality.score": np.array([0.9, 0.1, 0.5]), "quality.draw": np.array([0.2, 0.2, 0.5])})
+    assert rule.condition(marks).tolist() == [False, True, True]
 
 
 def test_the_draw_is_of_the_text_alone(even):

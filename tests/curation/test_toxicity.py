@@ -51,6 +51,12 @@ def test_scores_and_their_bound(sees_bad):
     assert Toxicity(sees_bad, least=0.95).tag(texts("bad man.")).spans["toxic"] == [[]]
 
 
+def test_a_score_at_the_bound_is_marked(sees_bad):
+    (score,) = Toxicity(sees_bad).tag(texts("bad man.")).numbers["highest"].tolist()
+    assert marked(Toxicity(sees_bad, least=score), "bad man.") == ["bad man."]
+    assert marked(Toxicity(sees_bad, least=np.nextafter(score, 1)), "bad man.") == []
+
+
 def test_they_are_cut_and_documents_full_of_them_dropped(sees_bad):
     method = Toxicity(sees_bad)
     found = curated(method, texts("A good one here, and long enough. bad man. And on.", "bad man. bad dog. Good."))

@@ -13,6 +13,7 @@ from trivium import cli
 from trivium.compare import curated
 from trivium.core.errors import RunMismatch
 from trivium.curation.c4 import C4
+from trivium.curation.decontamination import Decontamination
 from trivium.curation.exact_copies import ExactCopies
 from trivium.curation.gopher import Gopher
 from trivium.curation.near_copies import NearCopies
@@ -121,6 +122,7 @@ def test_a_cluster_is_shown_with_its_members(made):
         assert found["clusters"] == sum(sizes.values())
         first, *others = found["example"]
         assert others
+        assert len({one["id"] for one in found["example"]}) == len(found["example"])
         words = set(documents[first["id"]].text.lower().split())
         for other in others:
             mine = set(documents[other["id"]].text.lower().split())
@@ -213,7 +215,19 @@ def test_what_does_not_fit_together_is_an_error(made, tmp_path):
         dropped.write_text(before)
 
 
-def test_a_measure_of_language_and_of_contamination_is_told(tmp_path):
+def test_contamination_is_told_by_what_was_found(tmp_path):
+    documents = list(planted(40, shares={"leaked": 0.2}))
+    leaked = sum(document.metadata.get("planted") == "leaked" for document in documents)
+    (tmp_path / "a.jsonl").write_bytes(lines(documents))
+    plan = Plan([Source(str(tmp_path / "a.jsonl"))], {"decontamination": Decontamination()})
+    Run(plan, tmp_path / "run").go()
+    report = curated.write(tmp_path / "run", plan)
+    assert report["contamination"].keys() == {"decontamination.hits", "decontamination.items"}
+    assert {of["documents"] for of in report["contamination"].values()} == {leaked}
+    assert 0 < leaked < 40
+
+
+def test_the_language_of_a_document_is_that_of_its_best_score():
     from trivium.data.curated_tally import _languages
 
     marks = Marks(3, {

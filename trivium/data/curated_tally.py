@@ -133,8 +133,8 @@ class _Tally:
             row = self.languages.setdefault(language, Counter())
             row["read"] += int(here.sum())
             row["kept"] += int((here & stays).sum())
-        for name, column in part.marks.numbers.items():
-            if name.startswith(f"{CONTAMINATION}."):
+        for name in (f"{CONTAMINATION}.hits", f"{CONTAMINATION}.items"):
+            if (column := part.marks.numbers.get(name)) is not None:
                 row = self.contamination.setdefault(name, Counter())
                 row["documents"] += int((column > 0).sum())
                 row["kept"] += int(((column > 0) & stays).sum())
