@@ -127,9 +127,7 @@ class PerplexityBand:
             raise NotFinite(f"{self.model} gives no finite likelihood to {lost} of {count} documents; it is damaged")
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             found = {unit: np.exp(columns["nats"] / columns[unit]) for unit in _UNITS}
-        known = (columns["token"] > 0) & ~np.isnan(columns["nats"])
-        for unit in _UNITS:
-            found[unit] = np.where(known & np.isfinite(found[unit]), found[unit], np.nan)
+        found = {unit: np.where(np.isfinite(value), value, np.nan) for unit, value in found.items()}
         percentile, bucket = self._ranked(found[self.per], columns)
         found |= {"tokens": columns["token"].astype(float), "percentile": percentile, "bucket": bucket}
         return dealt(found, sketches)

@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from trivium.data.raw import web
 from trivium.data.raw.documents import Document, Refused, documents
 from trivium.data.raw.web import main_text
 
@@ -37,6 +38,12 @@ def test_the_main_text_without_menus():
 )  # fmt: skip
 def test_wrong_and_missing_encodings(encoding, charset):
     assert main_text(HTML.encode(encoding), charset) == SAID
+
+
+def test_the_encoding_that_a_page_was_sent_with_comes_before_a_guess():
+    sent = HTML.encode("mac_roman")
+    assert main_text(sent, "mac_roman") == SAID
+    assert main_text(sent) != SAID, "nobody guesses this one"
 
 
 def test_a_page_is_a_document(tmp_path):
@@ -90,3 +97,34 @@ def test_too_large_and_empty(tmp_path):
     assert [page.id for page in pages] == ["1"]
     assert refused.reason == "DocumentTooLarge"
     assert read(tmp_path / "b.warc", b"") == ([], [])
+
+
+@pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
+def test_a_large_record_with_little_text_is_too_large_too(tmp_path, name):
+    large = record(1, HTML.replace("<body>", f"<body><!--{'x' * 200_000}-->").encode())
+    rows = [record(0), large, record(2)]
+    pages, (refused,) = read(tmp_path / name, b"".join(map(gzip.compress, rows) if name.endswith("gz") else rows))
+    assert [page.id for page in pages] == ["0", "2"]
+    assert (refused.reason, refused.place) == ("DocumentTooLarge", 2)
+
+
+def test_behind_a_broken_member_reading_goes_on_where_a_record_begins(tmp_path):
+    """What else unpacks there, such as a file within the broken one, is part of the damage."""
+    rows = [
+        gzip.compress(record(0)),
+        gzip.compress(record(1))[:90],
+        gzip.compress(b"no record"),
+        gzip.compress(record(3)),
+    ]
+    pages, refused = read(tmp_path / "a.warc.gz", b"".join(rows))
+    assert [page.id for page in pages] == ["0", "3"]
+    assert len(refused) == 1
+
+
+def test_a_member_that_unpacks_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "EXPANDS_FROM", 1 << 16)
+    monkeypatch.setattr(web, "EXPANDS", 50)
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(gzip.compress(record(0)) + gzip.compress(bytes(1 << 22)) + gzip.compress(record(2)))
+    found = list(documents(path, source="s", longest=1 << 30))
+    assert [one.id if isinstance(one, Document) else one.reason for one in found] == ["0", "DocumentTooLarge", "2"]
