@@ -11,8 +11,8 @@ from trivium.data.languages import OWN
 from trivium.data.marks import Texts
 
 CODES = {"english": ("en",), "french": ("fr",), "spanish": ("es",), "norwegian": ("no", "nn")}
-"""Norwegian goes by two codes: as a whole, and Nynorsk by itself. A first run that took 'no' alone for right saw nothing;
-the second code was allowed after that, the bound was not moved."""
+"""Norwegian goes by two codes: as a whole, and Nynorsk by itself. A first run that took 'no' alone for right saw
+nothing; the second code was allowed after that, the bound was not moved."""
 WORDS = (3, 6, 1000)
 
 
