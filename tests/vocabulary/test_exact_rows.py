@@ -12,6 +12,8 @@ from trivium.vocabulary.focus import Focus
 from trivium.vocabulary.mean import Mean
 from trivium.vocabulary.multivariate import Multivariate
 from trivium.vocabulary.ofa import Ofa
+from trivium.vocabulary.univariate import Univariate
+from trivium.vocabulary.wechsel import align
 
 
 def draws():
@@ -28,6 +30,22 @@ def test_the_mean_and_its_jitter_weigh_one_together():
     made = rows_of(Mean(jitter=0.25)(system, Plain([*"abcd", "xy"]), generator=draws()).model).embedding[4].double()
     near = (0.75 * old.mean(0) + 0.25 * old - made).norm(dim=1).min()
     assert near < 1e-5 * old.norm()
+
+
+def test_univariate_rows_divide_by_the_rows():
+    system = small([*"abcd"])
+    old = rows_of(system.model).embedding.double()
+    made = rows_of(Univariate()(system, Plain([*"abcd", "xy"]), generator=draws()).model).embedding[4].double()
+    wanted = old.mean(0) + old.std(0, correction=0) * draw(1, old.shape[1], draws())[0]
+    torch.testing.assert_close(made, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_new_vectors_are_turned_onto_old_ones_by_the_places_of_each_side():
+    """The words of a pair stand at other places on the two sides, in a dictionary of its own order."""
+    old = WordVectors(("aa", "bb"), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    new = WordVectors(("ww", "vv", "xx"), torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.6, 0.8]]))
+    turn = align(old, new, [("aa", "vv"), ("bb", "ww")])
+    torch.testing.assert_close(new.vectors.double()[[1, 0]] @ turn, old.vectors.double())
 
 
 def test_the_covariance_divides_by_the_rows():

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from trivium.core.method import method
 from trivium.curation._survivors import dealt, whole
 from trivium.data.benchmark_items import read
-from trivium.data.contamination import LEAST, Item, Report, Wanted, frequent, reports
+from trivium.data.contamination import Item, Report, Wanted, frequent, reports
 from trivium.data.curating import Sketch
 from trivium.data.marks import Marks, Span, Texts
 from trivium.data.rules import Cut, Drop, Rules
@@ -67,7 +67,7 @@ class Decontamination:
     with "question" and "answer"; ``planted`` stands for the items that ``data.planted`` puts into its documents."""
     variant: Literal["gpt3", "datatrove", "dolma"] = "gpt3"
     """Whose reading of what contamination is and what is done about it."""
-    least_words: int = LEAST
+    least_words: int = 8
     """Items of fewer words are not checked; of the variant dolma, paragraphs of fewer than 13 never are."""
 
     def __post_init__(self) -> None:
