@@ -29,6 +29,7 @@ class Command:
     """Show which tokens of a text a prediction rests on.
 
     Example: trivium attribute "I flew to Thailand. I stayed in the capital city of" --target " Bangkok"
+
     Example: trivium attribute "The keys to the old cabinet" --target " are" --foil " is" --merge word --faithfulness
     """
 

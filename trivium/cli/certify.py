@@ -22,6 +22,7 @@ class Command:
     """Prove on your own model that a lossless decoder is lossless.
 
     Example: trivium certify decoding/speculative --model smollm2-135m
+
     Exact greedy equality in float64, and the law of the draws by a chi-square test that a wrong control must fail.
     Exit code 0 for "exact", 1 otherwise.
     """

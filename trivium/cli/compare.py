@@ -27,20 +27,25 @@ class Command:
     """Compare methods of one kind at an equal budget, and leave a report page.
 
     Example: trivium compare decoding --contenders greedy "min_p(floor=0.1)" --model tiny --folder runs/first
+
     Run the same command again to go on with a run that was interrupted.
 
     A suite is a comparison that ships, with contenders, task, budget and seeds chosen: of decoding, lossless
     (speculative decoders of every sort against plain greedy and transformers' own, timed in turns on copy, chat and
     code, in batches of 1 and 4) and quality; of architectures, decoders (all that write from left to right, each with
-    five learning rates, at three budgets); of attribution, reagent-paper. Example:
-    trivium compare decoding --suite lossless --drafts heads/ draft/ --dtype bfloat16
-    trivium compare architectures --suite decoders --training "training(corpus='my_texts/')"
-    trivium compare vocabulary --contenders mean subword_mean --training "adapting(old='en.txt', new=('fr.txt',))"
+    five learning rates, at three budgets); of attribution, reagent-paper.
+
+    Example: trivium compare decoding --suite lossless --drafts heads/ draft/ --dtype bfloat16
+
+    Example: trivium compare architectures --suite decoders --training "training(corpus='my_texts/')"
+
+    Example: trivium compare vocabulary --training "adapting(old='en.txt', new=('fr.txt',))"
 
     Curation is compared by what it is for: the same small model is trained on what each contender keeps of the same raw
-    documents, at equal FLOPs, and scored in bits per byte on clean text that was held out before. Example:
-    trivium compare curation --contenders gopher exact_copies "near_copies(verify=0.8)" \\
-        --training "curating(raw='pages/*.jsonl.gz', corpus='clean_texts/')"
+    documents, at equal FLOPs, and scored in bits per byte on clean text that was held out before.
+
+    Example: trivium compare curation --contenders gopher exact_copies "near_copies(verify=0.8)" --training
+    "curating(raw='pages/*.jsonl.gz', corpus='clean_texts/')"
     """
 
     kind: Positional[str]

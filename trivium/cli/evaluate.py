@@ -24,7 +24,9 @@ class Command:
     there.
 
     Example: trivium evaluate tiny --suite quick --folder runs/tiny
+
     Example: trivium evaluate smollm2-135m tiny --tasks multiple_choice "recall(sort=needle)" --items 40
+
     Run the same command again to go on with a run that was interrupted; what was answered is not asked again.
     """
 

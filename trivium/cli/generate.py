@@ -19,6 +19,7 @@ class Command:
     """Continue a prompt with any decoder.
 
     Example: trivium generate "Once upon a time" --model tiny --decoder "min_p(floor=0.05)"
+
     The prompt is read from standard input where none is given.
     """
 

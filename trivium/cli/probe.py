@@ -46,9 +46,13 @@ class Command:
     the words alone would tell.
 
     Example: trivium probe intents --model tiny
+
     Example: trivium probe python --model smollm2-135m --layers 0 6 12 18 24 --untrained --html runs/syntax.html
+
     Example: trivium probe en_ewt-ud-dev.conllu --probe structural_probe "structural_probe(what='depth')" --count 300
+
     Example: trivium probe mine.jsonl --probe "linear_readout(solver='ridge')"
+
     A line of mine.jsonl reads {"text": "...", "label": "polite", "group": "letter 7"}: a label that is a number is a
     value to foretell, and texts of one group are held out together. Add "start" and "stop" to look at some characters
     of the text rather than at its end. Run the same command again to go on; states and scores are kept in the folder.

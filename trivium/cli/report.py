@@ -19,6 +19,7 @@ class Command:
     """Make the report of a run again from its records, finished or not.
 
     Example: trivium report runs/decoding
+
     Of a run of curation too, once it is finished: trivium report runs/clean --seed 1 draws other documents to show.
     """
 

@@ -25,6 +25,7 @@ class Command:
     """Choose the model of a library that a prompt is best given to, by what it would lose and what it costs.
 
     Example: trivium route "def area(width, height): return" "Once there was a fox [Flag: smallest model]"
+
     A prompt may carry flags: [Flag: smallest model] or a cost and its weight, [Flag: size 0.3].
     """
 

@@ -46,6 +46,7 @@ class Command:
     """Train one model, from scratch or from a pretrained one, with exact resume.
 
     Example: trivium train --architecture "llama(width=128)" --corpus stories --steps 500 --folder runs/llama
+
     Run the same command again to go on after an interruption. Under torchrun --nproc-per-node N -m trivium train ...
     N processes share the work: its data by default (FSDP2), matrices and blocks too as --tensor and --pipeline say.
     """
