@@ -1,13 +1,15 @@
 """Commands that need no model: help, listing, exit codes."""
 
+import ast
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from trivium import cli
-from trivium.core.method import kinds, names
+from trivium.core.method import kinds, names, options
 
 
 def test_help_lists_every_command(capsys):
@@ -29,6 +31,23 @@ def test_every_command_explains_its_options(name, capsys):
     out = capsys.readouterr().out
     assert f"usage: trivium {name}" in out
     assert "Example" in out or "trivium" in out.split("usage", 1)[1]
+
+
+@pytest.mark.parametrize("name", ["compare", "vocabulary"])
+def test_help_breaks_no_line_within_a_paragraph(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "2000")
+    words = [name] if name == "compare" else [name, "bakeoff"]
+    with pytest.raises(SystemExit):
+        cli.run([*words, "--help"])
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    tree = ast.parse((Path(cli.__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name in ("Bakeoff", "Command")]
+    node = classes[0]
+    said = [option.text for option in options(node) if option.text]
+    said += (ast.get_docstring(node) or "").split("\n\n")
+    assert len(said) > 5
+    for text in said:
+        assert any(" ".join(text.split()) in line for line in lines), text
 
 
 def test_a_misspelt_command_names_the_near_one(capsys):

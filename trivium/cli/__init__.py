@@ -8,8 +8,11 @@ overrun; 130 interrupted, and what was running can be resumed.
 import ast
 import os
 import sys
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Annotated
 
 from trivium.core.errors import (
     BadAnswer,
@@ -20,6 +23,7 @@ from trivium.core.errors import (
     Unreachable,
     did_you_mean,
 )
+from trivium.core.method import options
 
 OK, NO, BAD_INPUT, IN_THE_WAY, OVER_BUDGET, INTERRUPTED = 0, 1, 2, 3, 4, 130
 ORDER = (
@@ -86,10 +90,10 @@ def run(argv: list[str]) -> int:
         print(f"trivium: no command is called {name!r}{did_you_mean(name, commands())}", file=sys.stderr)
         return BAD_INPUT
     try:
-        import_tyro = import_module("tyro")
-        command = import_module(f"trivium.cli.{name}").Command
+        import_tyro, module = import_module("tyro"), import_module(f"trivium.cli.{name}")
+        _explain(module)
         return import_tyro.cli(
-            command, prog=f"trivium {name}", args=argv[1:], config=(import_tyro.conf.OmitArgPrefixes,)
+            module.Command, prog=f"trivium {name}", args=argv[1:], config=(import_tyro.conf.OmitArgPrefixes,)
         ).run()
     except KeyboardInterrupt:
         print("trivium: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
@@ -104,6 +108,22 @@ def run(argv: list[str]) -> int:
         if not isinstance(error, (TriviumError, ValueError, OSError)):
             print("trivium: set TRIVIUM_TRACEBACK=1 to see where this happened", file=sys.stderr)
         return _code(error)
+
+
+def _explain(module: ModuleType) -> None:
+    """Give commands and options their docstrings as paragraphs: tyro would keep some of the line breaks within."""
+    arg = import_module("tyro").conf.arg
+    for node in ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and is_dataclass(part := getattr(module, node.name)):
+            part.__doc__ = _paragraphs(ast.get_docstring(node) or "")
+            types = part.__annotations__
+            for option in options(node):
+                if option.text:
+                    types[option.name] = Annotated[types[option.name], arg(help=_paragraphs(option.text))]
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _code(error: Exception) -> int:

@@ -173,10 +173,10 @@ def entry(kind: str, name: str) -> Entry:
     said: dict[str, Any] = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
     said["needs"] = known(said.get("needs", ()))
     card = Card(kind=kind, name=name, **said)
-    return Entry(card, docstring.split("\n", 1)[0], headings(docstring), tuple(_options(cls)))
+    return Entry(card, docstring.split("\n", 1)[0], headings(docstring), tuple(options(cls)))
 
 
-def _options(cls: ast.ClassDef) -> Iterable[Option]:
+def options(cls: ast.ClassDef) -> Iterable[Option]:
     """The annotated fields of a dataclass, each with the string that follows it."""
     followers: list[ast.stmt | None] = [*cls.body[1:], None]
     for node, after in zip(cls.body, followers, strict=True):
