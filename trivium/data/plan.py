@@ -39,6 +39,7 @@ from trivium.core.progress import Bar, progress
 from trivium.data import tables
 from trivium.data.curating import Curation, Gatherer, Tagger, applied, checked, names_of
 from trivium.data.engines import Engine, Here
+from trivium.data.kept import Kept
 from trivium.data.marks import Marks, Texts
 from trivium.data.raw.documents import BadRecords, Document, Policy, Refused, documents
 from trivium.data.rules import Rules
@@ -124,12 +125,12 @@ class Outcome:
     digest: str
     """Of all that was made: the same for the same plan and content."""
 
-    def documents(self) -> Iterator[Document]:
-        """Those that stay, in the order of files and lines."""
-        for path in sorted((self.folder / "mixed").glob("*.parquet")):
-            for batch, _ in tables.batches(path):
-                rows = zip(batch.ids, batch.texts, batch.sources, batch.metadata, strict=True)
-                yield from (Document(*row) for row in rows)
+    kept: Kept = field(repr=False)
+    """What comes out, in order; a worker that goes on from here is given this."""
+
+    def documents(self, begin: int = 0) -> Iterator[Document]:
+        """Those that come out, in order, from this place on."""
+        return self.kept.documents(begin)
 
 
 class Run:
@@ -250,7 +251,7 @@ class Run:
             for a, b, count in one.facts["both"]:
                 both[a, b] = both.get((a, b), 0) + count
         digest = fingerprint("run", read=[m.digest() for m in read], mixed=[m.digest() for m in mixed])
-        return Outcome(self.folder, total(read), total(mixed), by_source, alone, both, digest)
+        return Outcome(self.folder, total(read), total(mixed), by_source, alone, both, digest, Kept(self.folder, mixed))
 
 
 # Work on one shard, wherever it is done ------------------------------------------------------------------------------

@@ -81,6 +81,20 @@ def document(path: Path, row: int) -> Document:
     raise IndexError(f"{path} has no document {row}")
 
 
+def rows(path: Path, begin: int = 0) -> Iterator[Document]:
+    """Documents of a shard from this one on; row groups before it are not read."""
+    _, parquet = _arrow()
+    with parquet.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            if begin >= count:
+                begin -= count
+                continue
+            for one in file.read_row_group(group).slice(begin).to_pylist():
+                yield Document(one["id"], one["text"], one["source"], json.loads(one["metadata"]), one["place"])
+            begin = 0
+
+
 def identities(path: Path) -> Iterator[tuple[str, str, int]]:
     """Source, id and place of each document of a shard."""
     _, parquet = _arrow()
