@@ -5,14 +5,17 @@
         ...
     kept.documents(begin, end)  # a stretch, for one of several workers
 
-Without a mixer that is the order of files and lines. ``begin`` counts documents that come out, and where one begins
-changes nothing: ``documents(k)`` is ``documents(0)`` without its first k.
+Without a mixer that is the order of files and lines; with one, that of its draws, where documents may come again or not
+at all. ``begin`` counts places, and where one begins changes nothing: ``documents(k)`` is ``documents(0)`` without its
+first k. Of a shard no more is read than holds what is asked for.
 """
 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from trivium.data import tables
 from trivium.data.raw.documents import Document
@@ -29,7 +32,7 @@ class Kept:
     """Of the stage that was last, by name."""
 
     def __len__(self) -> int:
-        return sum(made.counts.kept for made in self.shards)
+        return sum(made.facts.get("draws", made.counts.kept) for made in self.shards)
 
     @property
     def fingerprint(self) -> str:
@@ -41,7 +44,8 @@ class Kept:
         end = len(self) if end is None else end
         if not 0 <= begin <= end <= len(self):
             raise ValueError(f"places {begin} to {end} do not lie among {len(self)} documents")
-        return itertools.islice(self._from(begin), end - begin)
+        drawn = bool(self.shards) and self.shards[0].stage == "drawn"
+        return itertools.islice((self._draws if drawn else self._from)(begin), end - begin)
 
     def _from(self, begin: int) -> Iterator[Document]:
         for made in self.shards:
@@ -50,3 +54,16 @@ class Kept:
                 continue
             yield from tables.rows(self.folder / made.stage / f"{made.name}.parquet", begin)
             begin = 0
+
+    def _draws(self, begin: int) -> Iterator[Document]:
+        """Draws, a window of places at a time: each shard holds some of it, by their places."""
+        window = self.shards[0].facts["window"]
+        places = {made.name: tables.loaded(self.folder / "order" / f"{made.name}.npz")["at"] for made in self.shards}
+        for start in range(begin - begin % window, len(self), window):
+            found: dict[int, Document] = {}
+            for name, at in places.items():
+                first, last = np.searchsorted(at, [max(start, begin), start + window]).tolist()
+                if first < last:
+                    path = self.folder / "drawn" / f"{name}.parquet"
+                    found.update(zip(at[first:last].tolist(), tables.rows(path, first, last), strict=True))
+            yield from (found[place] for place in sorted(found))

@@ -1,9 +1,9 @@
 """Which document stands at which place of a sampled order: a pure function, asked for at any place without the others.
 
-Groups of documents (sources, languages) are dealt into one another as evenly as they can be: draw j of a group of D draws
-lies at (2j + 1) / 2D of the way, and all are sorted by that, so that every stretch of the order holds each group by its
-share, to a document or two, however small it is. Within a group nothing comes a second time before all have come once:
-the first epoch goes by the members as they are given, and each later one by a shuffle of its own.
+Groups of documents (sources, languages) are dealt into one another as evenly as they can be: draw j of a group of D
+draws lies at (2j + 1) / 2D of the way, and all are sorted by that, so that every stretch of the order holds each group
+by its share, to a document or two, however small it is. Within a group nothing comes a second time before all have come
+once: the first epoch goes by the members as they are given, and each later one by a shuffle of its own.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """Tables of a curation on disk: documents with their places, measures beside them, sketches."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ BATCH = 2048
 """Documents that are held at once."""
 
 
-def packages() -> tuple[Any, Any]:
-    """pyarrow and its Parquet. Raises MissingExtra."""
+def _arrow() -> tuple[Any, Any]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -29,7 +28,7 @@ class DocumentWriter:
     """Documents to Parquet, in groups of ``BATCH``."""
 
     def __init__(self, path: Path) -> None:
-        self.arrow, parquet = packages()
+        self.arrow, parquet = _arrow()
         text = self.arrow.large_string()
         self.schema = self.arrow.schema(
             {"id": text, "text": text, "source": text, "metadata": text, "place": self.arrow.int64()}
@@ -42,16 +41,17 @@ class DocumentWriter:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            self._flush()
+            self.flush()
         self.out.close()
 
     def add(self, one: Document) -> None:
         metadata = json.dumps(one.metadata, sort_keys=True, ensure_ascii=False, default=str)
         self.rows.append((one.id, one.text, one.source, metadata, one.place))
         if len(self.rows) == BATCH:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """End a group here."""
         if self.rows:
             columns = dict(zip(self.schema.names, map(list, zip(*self.rows, strict=True)), strict=True))
             self.out.write_table(self.arrow.table(columns, self.schema))
@@ -60,7 +60,7 @@ class DocumentWriter:
 
 def batches(path: Path) -> Iterator[tuple[Texts, list[int]]]:
     """Documents of a shard with their places, as many at once as were written at once."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).to_pydict()
@@ -70,7 +70,7 @@ def batches(path: Path) -> Iterator[tuple[Texts, list[int]]]:
 
 def document(path: Path, row: int) -> Document:
     """One document of a shard, by its number from 0; only its row group is read. Raises IndexError."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         at = row
         for group in range(file.num_row_groups):
@@ -82,23 +82,27 @@ def document(path: Path, row: int) -> Document:
     raise IndexError(f"{path} has no document {row}")
 
 
-def rows(path: Path, begin: int = 0) -> Iterator[Document]:
-    """Documents of a shard from this one on; row groups before it are not read."""
-    _, parquet = packages()
+def rows(path: Path, begin: int = 0, end: int | None = None) -> Iterator[Document]:
+    """Documents of a shard from one number up to before another, or to the end; groups outside are not read."""
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
+        start = 0
         for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            if begin >= count:
-                begin -= count
+            first, start = start, start + file.metadata.row_group(group).num_rows
+            if start <= begin:
                 continue
-            for one in file.read_row_group(group).slice(begin).to_pylist():
+            if end is not None and first >= end:
+                return
+            table = file.read_row_group(group).slice(
+                max(begin - first, 0), None if end is None else end - max(begin, first)
+            )
+            for one in table.to_pylist():
                 yield Document(one["id"], one["text"], one["source"], json.loads(one["metadata"]), one["place"])
-            begin = 0
 
 
 def identities(path: Path) -> Iterator[tuple[str, str, int]]:
     """Source, id and place of each document of a shard."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(columns=["source", "id", "place"]):
             rows = batch.to_pydict()
@@ -107,7 +111,7 @@ def identities(path: Path) -> Iterator[tuple[str, str, int]]:
 
 def write_marks(path: Path, parts: Any) -> None:
     """Measures to Parquet, a group per part."""
-    arrow, parquet = packages()
+    arrow, parquet = _arrow()
     span = arrow.list_(arrow.struct({"start": arrow.int64(), "end": arrow.int64(), "score": arrow.float64()}))
     out = None
     for marks in parts:
@@ -128,7 +132,7 @@ def write_marks(path: Path, parts: Any) -> None:
 
 def read_marks(path: Path, method: str) -> Iterator[Marks]:
     """The measures of a shard, a batch of documents at a time, under the method's name."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
@@ -146,3 +150,19 @@ def loaded(path: Path) -> dict[str, Any]:
     """The columns of a sketch."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def write_rows(path: Path, types: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """A table of these columns, whose types are called as in Arrow."""
+    arrow, parquet = _arrow()
+    schema = arrow.schema({name: arrow.type_for_alias(type) for name, type in types.items()})
+    columns = map(list, zip(*rows, strict=True)) if rows else [[] for _ in types]
+    parquet.write_table(arrow.table(dict(zip(types, columns, strict=True)), schema), path, compression="zstd")
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Its rows, in order."""
+    _, parquet = _arrow()
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
