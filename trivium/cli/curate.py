@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from trivium.cli._print import console, print_json
 from trivium.compare import curated
 from trivium.compare.contender import build
+from trivium.compare.mixers import mixer
 from trivium.core.files import written
 from trivium.core.method import card_of
 from trivium.data.engines import engine
@@ -45,6 +46,10 @@ class Command:
     """Methods of the kind curation, written like calls."""
     rules: tuple[str, ...] = ()
     """Conditions under which a document is dropped, such as "gopher.word_count < 20", in place of the methods' own."""
+    mix: str = ""
+    """What of the documents that stay is drawn, how often and in which order: "blend(unit='words', temperature=3,
+    max_epochs=4)", with weights={'web': 0.7, 'wiki': 0.3} for a blend of your own and by='metadata.language' or
+    by=language for languages in place of sources; or "word_budget(words=10_000_000)". By default each once."""
     folder: Path = Path("runs/curation")
     """Where the run goes. A folder that holds this run is gone on with."""
     engine: Literal["here", "processes", "daft", "ray"] = "processes"
@@ -52,7 +57,7 @@ class Command:
     workers: int = 2
     """Processes of the engine."""
     export: Path | None = None
-    """Also write the documents that stay as JSON lines, for `trivium train --corpus`."""
+    """Also write the documents that stay, as they are drawn, as JSON lines for `trivium train --corpus`."""
     replace: bool = False
     """Write over what the folder holds of other inputs or rules."""
     on_bad_record: Literal["quarantine", "fail"] = "quarantine"
@@ -83,8 +88,8 @@ class Command:
     def _plan(self) -> Plan:
         """Raises ValueError for no plan, or two."""
         if self.plan is not None:
-            if self.sources or self.methods or self.rules:
-                raise ValueError("give either a plan or --sources, --methods and --rules")
+            if self.sources or self.methods or self.rules or self.mix:
+                raise ValueError("give either a plan or --sources, --methods, --rules and --mix")
             try:
                 made = runpy.run_path(str(self.plan)).get("plan")
             except OSError as error:
@@ -103,6 +108,7 @@ class Command:
                 self.on_bad_record, self.on_bad_file, self.max_bad_fraction, self.on_duplicate_id,
                 self.max_document_bytes,
             ),
+            mixer(self.mix) if self.mix else None,
         )  # fmt: skip
 
     def _export(self, found: Outcome) -> None:

@@ -109,7 +109,8 @@ def order(folder: Path, grouped: Sequence[Manifest], mixer: Mixer, replace: bool
         with shelf.writing(name, print_of, [whole]) as writing:
             with writing.path(".npz").open("wb") as out:
                 np.savez(out, at=at[mine], row=row)
-            writing.facts = {"draws": len(row), "groups": _told(of, row), "window": _window(len(columns))}
+            said = {"rule": mixer.rule, "by": mixer.by, "unit": mixer.unit}
+            writing.facts = {"draws": len(row), "groups": _told(of, row), "window": _window(len(columns))} | said
     return [made_by(shelf, name, print_of) for name, print_of in wanted.items()]
 
 
