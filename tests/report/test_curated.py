@@ -279,6 +279,14 @@ def test_a_mix_is_told_by_group_before_and_after(tmp_path):
     assert curated.write(tmp_path / "run", Plan([Source(str(tmp_path / "a.jsonl"))]))["mix"] is None
     drawn = tmp_path / "run/drawn/00000.manifest.json"
     files = json.loads(drawn.read_text())
+    drawn.write_text(json.dumps(files | {"inputs": []}))
+    with pytest.raises(RunMismatch, match="was drawn from other documents"):
+        curated.write(tmp_path / "run", plan)
+    drawn.unlink()
+    (tmp_path / "run/drawn/00001.manifest.json").write_text(json.dumps(files | {"name": "00001"}))
+    with pytest.raises(RunMismatch, match=r"the shard 00000 of .* is not drawn"):
+        curated.write(tmp_path / "run", plan)
+    (tmp_path / "run/drawn/00001.manifest.json").unlink()
     files["counts"] |= {"read": 43, "dropped": {"blend": 19}}
     drawn.write_text(json.dumps(files))
     with pytest.raises(Unbalanced, match="44 documents stayed, and 43 came to the mixer"):

@@ -39,7 +39,7 @@ class Command:
     """
 
     plan: Positional[Path | None] = None
-    """A Python file that defines ``plan``, in place of sources, methods and rules."""
+    """A Python file that defines ``plan``, in place of sources, methods, rules and mix."""
     sources: tuple[str, ...] = ()
     """Files or patterns; NAME=PATTERN says what documents are from that do not say it themselves."""
     methods: tuple[str, ...] = ()

@@ -60,6 +60,12 @@ class CuratedFolder:
         """Of the mixer; empty where there was none."""
         if self.drawn:
             stages["drawn"] = self.drawn
+        for name, made in self.drawn.items():
+            if name in self.mixed and self.mixed[name].fingerprint not in made.inputs:
+                raise RunMismatch(
+                    f"the shard {name} of {self.folder} was drawn from other documents than those that stay; run the "
+                    "same curation again"
+                )
         for name in sorted({name for made in stages.values() for name in made}):
             if lacking := [stage for stage, made in stages.items() if name not in made]:
                 raise RunMismatch(
