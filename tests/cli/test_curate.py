@@ -62,7 +62,9 @@ def test_what_is_exported_is_what_is_drawn_in_its_order(pages, tmp_path, capsys)
     sources = Counter(d.source for d in planted(40, seed=3, shares=SHARES))
     mix = "blend(unit=documents, temperature=inf, max_epochs=3, size=60, seed=2)"
     assert curate("--sources", pages, "--mix", mix, "--folder", str(folder), "--export", str(out)) == cli.OK
-    assert "epochs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "draws of" in said
+    assert "epochs" in said
     rows = [json.loads(row) for row in out.read_text().splitlines()]
     assert [row["id"] for row in rows] != sorted(row["id"] for row in rows)
     drawn = Counter(row["source"] for row in rows)

@@ -129,6 +129,8 @@ def tell(report: curated.Report) -> None:
     out, total = console(), report["total"]
     out.print(f"{curated.headline(report)}; {total['quarantined']:,} records refused")
     out.print(f"{total['chars_read']:,} characters read, {total['chars_kept']:,} stay")
+    if report["mix"]:
+        out.print(curated.drawn(report))
     for each in curated.tables(report):
         out.print(each)
     out.print(f"report: {Path(report['folder']) / 'report.html'}", style="dim")

@@ -94,6 +94,11 @@ def headline(report: Report) -> str:
     return sections.headline(report)
 
 
+def drawn(report: Report) -> str:
+    """What the mixer made of what stays, in one sentence; nothing without one."""
+    return sections.drawn(report) if report["mix"] else ""
+
+
 def page(report: Report) -> str:
     """The report as one HTML page without any other file or any script."""
     style = "".join([asset("page.css"), asset("curated.css"), theme({})])
