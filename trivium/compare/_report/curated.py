@@ -285,13 +285,17 @@ def mix(report: Report) -> Html | None:
     body = []
     for (name, *cells), row in zip(rows, report["mix"]["groups"].values(), strict=True):
         often = row["drawn_size"] > OFTEN * row["size"]
-        head = [breakable(name), element("span", f"more than {OFTEN} epochs", class_="badge warn") if often else None]
+        head = [
+            breakable(name),
+            " ",
+            element("span", f"more than {OFTEN} epochs", class_="badge warn") if often else None,
+        ]
         numbers = [element("td", cell, class_="number") for cell in cells]
         body.append(element("tr", element("th", head, scope="row"), numbers))
     return _section(
         "mix",
         "What is drawn",
-        _table(heads, body, "Groups before and after the mixer"),
+        _table(heads, body, "Groups before and after the mixer", "figures-of mix"),
         f"{drawn(report)}. Epochs: how often a group is gone through; no document comes a second time before all of "
         f"its group have come once. Beyond {OFTEN} epochs repeating helps less and less than new text.",
     )
