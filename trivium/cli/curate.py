@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from trivium.cli._print import console, print_json
 from trivium.compare import curated
 from trivium.compare.contender import build
+from trivium.compare.mixers import mixer
 from trivium.core.files import written
 from trivium.core.method import card_of
 from trivium.data.curated_packing import Packing
@@ -47,17 +48,20 @@ class Command:
 
         trivium train --shards runs/clean/packed --steps 500
 
-    trivium trace runs/clean ID tells of one document where it came from and what became of it.
     """
 
     plan: Positional[Path | None] = None
-    """A Python file that defines ``plan``, in place of sources, methods and rules."""
+    """A Python file that defines ``plan``, in place of sources, methods, rules and mix."""
     sources: tuple[str, ...] = ()
     """Files or patterns; NAME=PATTERN says what documents are from that do not say it themselves."""
     methods: tuple[str, ...] = ()
     """Methods of the kind curation, written like calls."""
     rules: tuple[str, ...] = ()
     """Conditions under which a document is dropped, such as "gopher.word_count < 20", in place of the methods' own."""
+    mix: str = ""
+    """What of the documents that stay is drawn, how often and in which order: "blend(unit='words', temperature=3,
+    max_epochs=4)", with weights={'web': 0.7, 'wiki': 0.3} for a blend of your own and by='metadata.language' or
+    by=language for languages in place of sources; or "word_budget(words=10_000_000)". By default each once."""
     folder: Path = Path("runs/curation")
     """Where the run goes. A folder that holds this run is gone on with."""
     engine: Literal["here", "processes", "daft", "ray"] = "processes"
@@ -65,7 +69,7 @@ class Command:
     workers: int = 2
     """Processes of the engine."""
     export: Path | None = None
-    """Also write the documents that stay as JSON lines, for `trivium train --corpus`."""
+    """Also write the documents that stay, as they are drawn, as JSON lines for `trivium train --corpus`."""
     tokenizer: str | None = None
     """A model whose tokenizer makes tokens of the documents that stay; bytes where only --pack is given."""
     pack: Way | None = None
@@ -91,14 +95,14 @@ class Command:
     """Print the outcome as JSON."""
 
     def run(self) -> int:
-        plan, worker, packing = self._plan(), engine(self.engine, self.workers), self._packing()
+        plan, worker = self._plan(), engine(self.engine, self.workers)
+        packing, tokenizer = self._packing()
         found = Run(plan, self.folder, replace=self.replace).go(worker)
         report = curated.write(self.folder, plan)
         if self.export is not None:
             self._export(found)
         packed = None
         if packing is not None:
-            tokenizer: Any = ByteTokenizer() if self.tokenizer is None else load(self.tokenizer).tokenizer
             packed = packing.go(found.kept, tokenizer, worker, replace=self.replace)
         if self.json:
             print_json(_plain(found) | ({} if packed is None else {"packed": _packed(packed)}))
@@ -106,16 +110,18 @@ class Command:
         self._tell(report, packed)
         return 0
 
-    def _packing(self) -> Packing | None:
+    def _packing(self) -> tuple[Packing | None, Any]:
+        """How to pack, where it is asked for, and with which tokenizer."""
         if self.tokenizer is None and self.pack is None:
-            return None
-        return Packing(self.pack or "best_fit", self.context, self.held_out)
+            return None, None
+        packing = Packing(self.pack or "best_fit", self.context, self.held_out)
+        return packing, ByteTokenizer() if self.tokenizer is None else load(self.tokenizer).tokenizer
 
     def _plan(self) -> Plan:
         """Raises ValueError for no plan, or two."""
         if self.plan is not None:
-            if self.sources or self.methods or self.rules:
-                raise ValueError("give either a plan or --sources, --methods and --rules")
+            if self.sources or self.methods or self.rules or self.mix:
+                raise ValueError("give either a plan or --sources, --methods, --rules and --mix")
             try:
                 made = runpy.run_path(str(self.plan)).get("plan")
             except OSError as error:
@@ -134,6 +140,7 @@ class Command:
                 self.on_bad_record, self.on_bad_file, self.max_bad_fraction, self.on_duplicate_id,
                 self.max_document_bytes,
             ),
+            mixer(self.mix) if self.mix else None,
         )  # fmt: skip
 
     def _export(self, found: Outcome) -> None:
@@ -162,6 +169,8 @@ def tell(report: curated.Report) -> None:
     out, total = console(), report["total"]
     out.print(f"{curated.headline(report)}; {total['quarantined']:,} records refused")
     out.print(f"{total['chars_read']:,} characters read, {total['chars_kept']:,} stay")
+    if report["mix"]:
+        out.print(curated.drawn(report))
     for each in curated.tables(report):
         out.print(each)
     out.print(f"report: {Path(report['folder']) / 'report.html'}", style="dim")

@@ -162,8 +162,7 @@ class PackedShards:
         return self._mapped[shard][0][row]
 
     def read(self, numbers: NDArray[np.int64]) -> Batch:
-        """Rows by their numbers. Each piece is a segment of its own. All have a mask, padding or not, so that every step is
-        the same work."""
+        """Rows by their numbers. Each piece is a segment of its own, and padding is masked."""
         ids = np.empty((len(numbers), self.context), np.int64)
         segments, mask = np.zeros_like(ids), np.zeros(ids.shape, bool)
         for at, number in enumerate(numbers.tolist()):
