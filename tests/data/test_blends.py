@@ -39,6 +39,11 @@ def test_weights_are_shares_of_units_and_epochs_follow():
     assert set(times.tolist()) == {2, 3}
 
 
+def test_whole_epochs_end_with_the_last_document_and_empty_ones_are_drawn_along():
+    group = Group("a", np.arange(4), np.array([0, 2, 0, 3]))
+    assert [group.fill(wanted, 0).count for wanted in (0, 1, 2, 4, 5, 10)] == [0, 1, 3, 3, 4, 8]
+
+
 def test_the_share_achieved_is_that_of_the_weights():
     """Within a thousandth after many draws, on every long prefix too."""
     some = groups(crawl=30_000, wiki=3000)

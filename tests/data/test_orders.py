@@ -55,6 +55,7 @@ def test_nothing_comes_again_before_all_have_come_and_each_epoch_is_another():
     assert whole[:40] == list(range(40))
     assert sorted(whole[40:80]) == whole[:40] != whole[40:80]
     assert len(set(whole[80:])) == 20
+    assert whole[80:] != whole[40:60]
     assert set(Counter(whole).values()) == {2, 3}
     assert list(made([(40, 100)], seed=6).from_(40)) != whole[40:]
 
