@@ -89,6 +89,10 @@ def groups_of_one(*counts: int) -> list[Group]:
     return [Group(str(at), np.arange(n) + starts[at], np.ones(n, np.int64)) for at, n in enumerate(counts)]
 
 
+def test_a_weight_of_0_may_name_a_group_that_is_not_there():
+    assert drawn(Blend("words", weights={"a": 1.0, "b": 0, "c": 0}, size=90), groups(a=30, b=3)) == {"a": 90, "b": 0}
+
+
 def test_more_than_four_epochs_are_told(caplog):
     with caplog.at_level(logging.WARNING):
         Blend("words", weights={"a": 0.5, "b": 0.5}, size=900).choose(groups(a=30, b=300))
