@@ -166,7 +166,7 @@ SUITES: Mapping[str, Suite] = {
         title="Decoder-only architectures at equal compute",
         contenders=decoders,
         task="",
-        budget="6e10 flops",
+        budget="2e11 flops",
         seeds=3,
         scales=(0.25, 0.5),
         # Small batches, for many updates; whole trials, since in short ones attention prefers rates that later fail.
