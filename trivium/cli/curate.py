@@ -135,5 +135,6 @@ def _source(text: str) -> Source:
 
 def _plain(found: Outcome) -> dict[str, Any]:
     both = [{"rules": list(pair), "documents": count} for pair, count in found.both.items()]
-    plain = asdict(replace(found, both={}))
+    plain = asdict(replace(found, both={}, kept=replace(found.kept, shards=())))
+    del plain["kept"]
     return {**plain, "folder": str(found.folder), "both": both}

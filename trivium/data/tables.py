@@ -41,16 +41,17 @@ class DocumentWriter:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            self._flush()
+            self.flush()
         self.out.close()
 
     def add(self, one: Document) -> None:
         metadata = json.dumps(one.metadata, sort_keys=True, ensure_ascii=False, default=str)
         self.rows.append((one.id, one.text, one.source, metadata, one.place))
         if len(self.rows) == BATCH:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """End a group here."""
         if self.rows:
             columns = dict(zip(self.schema.names, map(list, zip(*self.rows, strict=True)), strict=True))
             self.out.write_table(self.arrow.table(columns, self.schema))
@@ -79,6 +80,24 @@ def document(path: Path, row: int) -> Document:
                 return Document(one["id"], one["text"], one["source"], json.loads(one["metadata"]), one["place"])
             at -= count
     raise IndexError(f"{path} has no document {row}")
+
+
+def rows(path: Path, begin: int = 0, end: int | None = None) -> Iterator[Document]:
+    """Documents of a shard from one number up to before another, or to the end; groups outside are not read."""
+    _, parquet = _arrow()
+    with parquet.ParquetFile(path) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            first, start = start, start + file.metadata.row_group(group).num_rows
+            if start <= begin:
+                continue
+            if end is not None and first >= end:
+                return
+            table = file.read_row_group(group).slice(
+                max(begin - first, 0), None if end is None else end - max(begin, first)
+            )
+            for one in table.to_pylist():
+                yield Document(one["id"], one["text"], one["source"], json.loads(one["metadata"]), one["place"])
 
 
 def identities(path: Path) -> Iterator[tuple[str, str, int]]:
