@@ -74,7 +74,7 @@ def test_a_blend_gives_each_source_its_words_and_all_is_accounted_for(pages, tmp
 @pytest.mark.parametrize("window", [3, 7, 4096])
 def test_one_may_begin_at_any_place(pages, tmp_path, monkeypatch, window):
     monkeypatch.setattr(draws, "WINDOW", window)
-    monkeypatch.setattr(draws, "HELD", 11)
+    monkeypatch.setattr(draws, "CHARACTERS", 500)
     monkeypatch.setattr(tables, "BATCH", 4)
     found = Run(plan(pages, BLEND), tmp_path / "run").go()
     whole = list(found.documents())

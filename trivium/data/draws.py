@@ -28,8 +28,8 @@ from trivium.data.work import VERSION, Shard, made_by, shelf_of
 
 WINDOW, SPREAD = 2048, 16
 """Places of a window for so many shards; with more shards it is larger, so that pieces do not become tiny."""
-HELD = 1 << 16
-"""Draws that are held at once."""
+CHARACTERS = 1 << 27
+"""About so much text of a shard is held at once; a larger one is gone through several times."""
 
 
 @dataclass(frozen=True)
@@ -165,12 +165,12 @@ def draw(item: Drawing) -> Manifest:
     lengths = np.zeros(before.kept, np.int64)
     with shelf.writing(name, wanted, [item.mixed.fingerprint, item.order.fingerprint]) as shard:
         with tables.DocumentWriter(shard.path(".parquet")) as out:
-            window = -1
-            for begin in range(0, len(numbers), HELD):
-                rows = numbers[begin : begin + HELD]
+            window, step = -1, max(CHARACTERS * before.kept // max(before.chars_kept, 1), 1)
+            for begin in range(0, len(numbers), step):
+                rows = numbers[begin : begin + step]
                 held = _held(item, rows)
                 for at, row in zip(
-                    (places[begin : begin + HELD] // item.order.facts["window"]).tolist(),
+                    (places[begin : begin + step] // item.order.facts["window"]).tolist(),
                     rows.tolist(),
                     strict=True,
                 ):
