@@ -185,15 +185,17 @@ def test_trained_models_that_were_not_scored_are_not_trained_again(tmp_path):
     assert all(record in numbers(tmp_path) for record in before)
 
 
-def test_learning_rates_are_tuned_on_the_validation_split(tmp_path):
-    report = architectures(seeds=1, trials=2, budget="1e7 flops").run(tmp_path)
+@pytest.mark.parametrize(("share", "trial"), [(None, 5e6), (1.0, 1e7)])
+def test_learning_rates_are_tuned_on_the_validation_split(share, trial, tmp_path):
+    report = architectures(seeds=1, trials=2, trial_share=share, budget="1e7 flops").run(tmp_path)
     tuned = report.contender("llama")["tuned"]
     assert [point["config"] for point in tuned] == [LLAMA, f"{LLAMA} with learning_rate=0.0015"]
     assert sum(point["chosen"] for point in tuned) == 1
     best = min(tuned, key=lambda point: point["value"])
     assert best["chosen"]
     trials = [r for r in numbers(tmp_path) if r["phase"] == "tune" and not r["example"]]
-    assert {round(r["spent"]["flops"] / 5e6) for r in trials} == {1}  # an equal share of one more budget
+    assert {round(r["spent"]["flops"] / trial) for r in trials} == {1}  # an equal share of one more budget, or all
+    assert ("the whole budget each" if share else "in equal shares") in report.data["tuning"]["counted"]
     ran = {r["config"] for r in numbers(tmp_path) if r["phase"] == "score" and r["contender"] == LLAMA}
     assert ran == {best["config"]}
 

@@ -126,13 +126,13 @@ def test_the_decoders_all_write_from_left_to_right():
 
 
 @pytest.mark.parametrize(
-    ("given", "rates"),
+    ("given", "rates", "share_and_rows"),
     [
-        ({"suite": "decoders"}, (1e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)),
-        ({"contenders": ("gpt",), "rates": (2e-3, 5e-4)}, (1e-3, 2e-3, 5e-4)),
+        ({"suite": "decoders"}, (1e-3, 2.5e-3, 6.3e-3, 1.6e-2), (1.0, 4)),
+        ({"contenders": ("gpt",), "rates": (2e-3, 5e-4)}, (1e-3, 2e-3, 5e-4), (1 / 3, 16)),
     ],
 )
-def test_each_contender_tries_the_same_learning_rates(given, rates, tmp_path, monkeypatch):
+def test_each_contender_tries_the_same_learning_rates(given, rates, share_and_rows, tmp_path, monkeypatch):
     asked = []
 
     def run(comparison, folder, **_):
@@ -144,6 +144,7 @@ def test_each_contender_tries_the_same_learning_rates(given, rates, tmp_path, mo
         Command("architectures", folder=tmp_path, **given).run()
     points = asked[0].plan.points
     assert {"llama", "gpt"} <= points.keys()
+    assert (asked[0].plan.trial_share, asked[0].system.batch_size) == share_and_rows
     assert all([dict(untuned(p)[1]).get("learning_rate", 1e-3) for p in own] == list(rates) for own in points.values())
 
 

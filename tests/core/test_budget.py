@@ -42,7 +42,7 @@ def test_budgets_are_read_from_text():
     assert str(Budget("flops", 1e12)) == "1e+12 flops"
 
 
-def test_trials_share_equally():
-    assert Budget("calls", 12).per_trial(4).amount == 3
-    with pytest.raises(ValueError, match="trials"):
-        Budget("calls", 12).per_trial(0)
+def test_a_share_of_a_budget():
+    assert Budget("calls", 12, 0.1).share(0.25) == Budget("calls", 3, 0.1)
+    with pytest.raises(ValueError, match="must be positive"):
+        Budget("calls", 12).share(0)

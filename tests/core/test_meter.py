@@ -1,5 +1,6 @@
 """FLOPs against closed formulas, nesting, budgets, and reuse of counts."""
 
+import math
 import time
 from contextlib import nullcontext
 
@@ -39,14 +40,14 @@ def test_attention_of_a_gpu_is_counted_alike(kernel, causal):
     q, k = (torch.empty(2, heads, 5, 16, device="meta", dtype=torch.bfloat16) for heads in (6, 6))
     got = count_flops(lambda: operator(q, k, k, **bias, is_causal=causal))  # type: ignore[arg-type]
     assert got == 2 * 2 * 6 * attention_pairs(5, 5, causal) * (16 + 16)
-    assert _mapping()[operator](q.shape, k[:, :2].shape, k[:, :2].shape, **bias, is_causal=causal) == got
+    assert _mapping()[operator](q, k[:, :2], k[:, :2], **bias, is_causal=causal) == got
 
 
 @pytest.mark.parametrize("kernel", ["flash", "efficient", "cudnn"])
 def test_attention_backward_of_a_gpu_is_twice_the_forward(kernel):
     """Its arguments stand in the order of the operator's schema, the gradient first."""
     operator = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention_backward")
-    q, k = (2, 6, 5, 16), (2, 2, 5, 16)
+    q, k = (torch.empty(2, heads, 5, 16, device="meta") for heads in (6, 2))
     for causal in (False, True):
         given = {"query": q, "key": k, "value": k, "is_causal": causal}
         names = [argument.name for argument in operator.default._schema.arguments if not argument.kwarg_only]
@@ -231,3 +232,24 @@ def test_operations_are_counted_aside_so_that_a_repeat_need_not():
             _ = square @ square
         counted.append(m.spent.flops)
     assert counted == [True, 0, False, 2 * 8**3]
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.float32])
+def test_a_square_mask_that_hides_what_is_ahead_counts_as_causal(kind):
+    """Whether or not it hides more, such as other documents; so a batch costs what its shape costs."""
+    q = torch.ones(2, 2, 6, 16, requires_grad=True)
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()
+    documents = causal.clone()
+    documents[3:, :3] = False
+    ahead = causal.clone()
+    ahead[0, 1] = True
+
+    def count(seen, backward=False):
+        mask = seen if kind == torch.bool else torch.zeros(seen.shape).masked_fill(~seen, -math.inf)
+        out = lambda: F.scaled_dot_product_attention(q, q, q, attn_mask=mask)  # noqa: E731
+        return count_flops(lambda: out().sum().backward()) if backward else count_flops(out)
+
+    told = count_flops(lambda: F.scaled_dot_product_attention(q, q, q, is_causal=True))
+    assert count(causal) == count(documents) == told
+    assert count(documents, backward=True) == 3 * told
+    assert count(ahead) == count(torch.ones(6, 6, dtype=torch.bool)) == 2 * 2 * 2 * 36 * 32

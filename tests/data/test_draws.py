@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from tests.data.test_plan import content, lines
 from trivium.core.errors import RunMismatch
 from trivium.curation.exact_copies import ExactCopies
+from trivium.curation.gopher import Gopher
 from trivium.data import draws, tables
 from trivium.data.blends import Blend
 from trivium.data.budgets import WordBudget
@@ -73,7 +75,7 @@ def test_a_blend_gives_each_source_its_words_and_all_is_accounted_for(pages, tmp
 @pytest.mark.parametrize("window", [3, 7, 4096])
 def test_one_may_begin_at_any_place(pages, tmp_path, monkeypatch, window):
     monkeypatch.setattr(draws, "WINDOW", window)
-    monkeypatch.setattr(draws, "HELD", 11)
+    monkeypatch.setattr(draws, "CHARACTERS", 500)
     monkeypatch.setattr(tables, "BATCH", 4)
     found = Run(plan(pages, BLEND), tmp_path / "run").go()
     whole = list(found.documents())
@@ -95,18 +97,20 @@ def test_without_a_mixer_one_may_begin_at_any_place_too(pages, tmp_path):
     assert (len(whole), found.drawn.read, found.groups) == (80, 0, {})
 
 
-def test_the_order_depends_on_content_and_seed_and_not_on_files(pages, tmp_path):
-    first = Run(plan(pages, BLEND), tmp_path / "one").go()
+@pytest.mark.parametrize(
+    "mixer", [BLEND, Blend("documents", by="metadata.n", size=60), WordBudget(300)], ids=["blend", "metadata", "budget"]
+)
+def test_the_order_depends_on_content_and_seed_and_not_on_files(pages, tmp_path, mixer):
+    first = Run(plan(pages, mixer), tmp_path / "one").go()
     other = tmp_path / "other"
     other.mkdir()
-    rows = b"".join(sorted(b"".join(path.read_bytes() for path in pages.glob("*")).splitlines(keepends=True)))
-    (other / "all.jsonl").write_bytes(rows)
-    again = Run(plan(other, BLEND), tmp_path / "two").go()
+    rows = b"".join(path.read_bytes() for path in pages.glob("*")).splitlines(keepends=True)
+    (other / "all.jsonl").write_bytes(b"".join(sorted(rows, reverse=True)))
+    again = Run(plan(other, mixer), tmp_path / "two").go()
     named = lambda found: [(d.source, d.id) for d in found.documents()]  # noqa: E731
     assert named(first) == named(again)
-    seeded = Run(plan(pages, Blend("words", weights=BLEND.weights, size=1200, seed=1)), tmp_path / "three").go()
-    assert named(first) != named(seeded)
-    assert words(seeded.documents()).keys() == {"web", "wiki"}
+    seeded = Run(plan(pages, replace(mixer, seed=1)), tmp_path / "three").go()
+    assert set(named(first)[:20]) != set(named(seeded)[:20])
 
 
 def test_a_source_of_weight_0_changes_nothing_for_the_others(pages, tmp_path):
@@ -209,6 +213,17 @@ def test_groups_that_are_not_there(pages, tmp_path):
         Run(plan(pages, Blend("words", weights={"web": 1.0})), tmp_path / "two").go()
     assert not list((tmp_path / "two").glob("order/*"))
     assert json.loads((tmp_path / "two/mixed/00000.manifest.json").read_text())["counts"]["kept"] == 35
+
+
+def test_shards_of_which_nothing_stays_and_groups_that_differ_by_little(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(lines(some("web", 5, 9)))
+    (tmp_path / "b.jsonl").write_bytes(lines([Document("x", "a" * 9, "web\0"), Document("y", "b" * 9, "Web")]))
+    (tmp_path / "c.jsonl").write_bytes(lines([Document("z", " ".join(["again"] * 90), "gone")]))
+    rules = Rules((Drop("long", "gopher.word_count > 50"),))
+    asked = Plan([Source(f"{tmp_path}/*.jsonl")], {"gopher": Gopher()}, rules, mixer=Blend("documents", size=14))
+    found = Run(asked, tmp_path / "run").go()
+    assert {name: row["draws"] for name, row in found.groups.items()} == {"web": 10, "web\0": 2, "Web": 2}
+    assert Counter(d.id for d in found.documents()) == dict.fromkeys("01234xy", 2)
 
 
 def test_nothing_stays_and_nothing_can_be_drawn(pages, tmp_path):

@@ -78,7 +78,7 @@ def test_it_stays_out_of_the_way():
         assert "forward" in vars(made)
         raise RuntimeError("stop")
     assert "forward" not in vars(made)
-    assert not Packed(layer().float()).layers
+    assert not Packed(layer().float()).layers  # as it is asked for bfloat16
 
 
 def test_a_compiled_step_uses_it(monkeypatch):

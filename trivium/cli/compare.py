@@ -33,11 +33,11 @@ class Command:
     A suite is a comparison that ships, with contenders, task, budget and seeds chosen: of decoding, lossless
     (speculative decoders of every sort against plain greedy and transformers' own, timed in turns on copy, chat and
     code, in batches of 1 and 4) and quality; of architectures, decoders (all that write from left to right, each with
-    five learning rates, at three budgets); of attribution, reagent-paper.
+    four learning rates, at three budgets); of attribution, reagent-paper.
 
     Example: trivium compare decoding --suite lossless --drafts heads/ draft/ --dtype bfloat16
 
-    Example: trivium compare architectures --suite decoders --training "training(corpus='my_texts/')"
+    Example: trivium compare architectures --suite decoders --training "training(corpus='my_texts/', batch_size=4)"
 
     Example: trivium compare vocabulary --training "adapting(old='en.txt', new=('fr.txt',))"
 
@@ -74,7 +74,11 @@ class Command:
     baseline: str | None = None
     """What every contender is set against; by default the kind's own, with the settings it has among the contenders."""
     trials: int = 0
-    """Tuning trials for each contender on the validation split, on shares of a second budget as large as the first."""
+    """Tuning trials for each contender on the validation split; of a training on equal shares of a second budget as
+    large as the first, if --trial-share does not say otherwise."""
+    trial_share: float | None = None
+    """Share of the budget that each tuning trial of a training has, such as 1.0: what learns best in a short training
+    need not do so in a long one."""
     rates: tuple[float, ...] = ()
     """Learning rates, such as 4e-3 8e-3, that each contender tries besides the training's own, where models are
     trained; by default the suite's, or with --trials a quarter to four times the training's own."""
@@ -128,7 +132,8 @@ class Command:
         if hole.systems:
             system = None
         elif hole.per_seed:
-            system = hole.rest.read(self.training) if self.training else None
+            training = self.training or (chosen.training if chosen else None)
+            system = hole.rest.read(training) if training else None
             contenders = self._matched(contenders, system or Training()) if self.match else contenders
         elif self.match:
             raise ValueError(f"no sizes differ in a comparison of {self.kind}; leave --match away")
@@ -149,6 +154,7 @@ class Command:
             scales=self.scales or (chosen.scales if chosen else ()),
             baseline=self.baseline,
             trials=self.trials or (len(rates) + 1 if rates else 0),
+            trial_share=self.trial_share or (chosen.trial_share if chosen else None),
             tune=self._rated(contenders, rates) if rates else {},
             name=self.name or (chosen.title if chosen else ""),
             labels=labels,

@@ -88,6 +88,9 @@ class Comparison:
     each contender gains from a larger budget."""
     trials: int = 0
     """Tuning trials of each contender on the validation split; the first is the contender as given."""
+    trial_share: float | None = None
+    """Share of the budget that each trial of what is trained has; None takes 1 / trials. What is best after a short
+    training need not be best after a long one: 1.0 tells for sure, and costs as many budgets as there are trials."""
     tune: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
     """Per contender (by name or text) the values that tuning may give to its fields."""
     name: str = ""
@@ -113,6 +116,11 @@ class Comparison:
                 raise ValueError(f"the contender {words} is given {count} times; give it once, or with other settings")
         if self.trials < 0 or (self.tune and not self.trials):
             raise ValueError(f"tuning needs trials of at least 1 (0 for none), got trials={self.trials}")
+        if self.trial_share is not None and not (self.trials and hole.per_seed and 0 < self.trial_share <= 1):
+            raise ValueError(
+                f"trial_share is a share of the budget of a training, above 0 and at most 1, and needs trials; got "
+                f"trial_share={self.trial_share} and trials={self.trials} in a comparison of {self.vary}"
+            )
         for who in self.tune:
             if who not in texts and who not in map(short, texts):
                 raise UnknownName(f"tune= names {who!r}, which is no contender{did_you_mean(who, texts)}")
@@ -148,6 +156,7 @@ class Comparison:
             seeds=self.seeds,
             scales=self.scales,
             trials=self.trials,
+            trial_share=self.trial_share,
             tune=self.tune,
             labels=self.labels,
             shown=self.shown,
@@ -269,6 +278,7 @@ class Comparison:
             seeds=identity["seeds"],
             scales=identity.get("scales", ()),
             trials=identity["trials"],
+            trial_share=identity.get("trial_share"),
             tune=again["tune"],
             name=again["name"],
             **made,

@@ -46,6 +46,7 @@ class Plan:
         seeds: Sequence[int],
         scales: Sequence[float],
         trials: int,
+        trial_share: float | None,
         tune: Mapping[str, Mapping[str, Sequence[Any]]],
         labels: Mapping[str, str] = {},
         shown: Shown | None = None,
@@ -55,6 +56,7 @@ class Plan:
         self.baseline = text.describe(baseline)
         self.system, self.task = system, task
         self.budget, self.seeds, self.trials, self.tune = budget, tuple(seeds), trials, tune
+        self.equal_shares, self.trial_share = trial_share is None, trial_share or 1 / max(trials, 1)
         self.scales, self.labels, self.shown = tuple(scales), labels, shown
         self.measures: Sequence[Measure] = task.measures
         self.weights: Mapping[str, str] = getattr(task, "weighted_by", {})
@@ -135,7 +137,7 @@ class Plan:
             task=self.task,
             examples={example.id: example for split in self.examples.values() for example in split},
             budget=self.budget,
-            tuning_budget=self.budget.per_trial(self.trials) if self.hole.per_seed and self.trials else self.budget,
+            tuning_budget=self.budget.share(self.trial_share) if self.hole.per_seed else self.budget,
             scales=self.scales,
             folder=folder,
         )
@@ -183,7 +185,8 @@ class Plan:
         self, name: str, config: str, phase: str, seed: int, examples: Sequence[Example], trial: int | None = None
     ) -> list[Unit]:
         if self.hole.per_seed:
-            share = 1 / self.trials if phase == "tune" else self.scales[trial or 0] if phase == "scale" else 1.0
+            shares = {"tune": self.trial_share, "scale": self.scales[trial or 0] if phase == "scale" else 1.0}
+            share = shares.get(phase, 1.0)
             return [Unit(name, config, phase, seed, tuple(example.id for example in examples), trial, 100.0 * share)]
         if self.hole.systems:
             return [Unit(name, config, phase, seed, (example.id,), trial) for example in examples]
@@ -208,6 +211,7 @@ class Plan:
                 "seeds": list(self.seeds),
                 **({"scales": list(self.scales)} if self.scales else {}),
                 "trials": self.trials,
+                **({} if self.equal_shares else {"trial_share": self.trial_share}),
                 "tried": {name: [described(point) for point in points] for name, points in self.points.items()},
             },
             "again": {
@@ -306,7 +310,14 @@ class Plan:
     def _tuning_words(self) -> str:
         if not self.trials:
             return "no contender was tuned"
-        share = "another budget in equal shares" if self.hole.per_seed else "the same budget on each validation example"
+        if not self.hole.per_seed:
+            share = "the same budget on each validation example"
+        elif self.equal_shares:
+            share = "another budget in equal shares"
+        elif self.trial_share == 1:
+            share = "the whole budget each"
+        else:
+            share = f"{self.trial_share:.3g} of the budget each"
         return f"{self.trials} trials for each of {len(self.points)} contenders; its trials had {share}"
 
 

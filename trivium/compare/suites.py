@@ -44,6 +44,9 @@ class Suite:
     scales: tuple[float, ...] = ()
     rates: tuple[float, ...] = ()
     """Learning rates that each contender tries besides the training's own."""
+    trial_share: float | None = None
+    """Share of the budget that each of these trials has."""
+    training: str = ""
 
 
 def suite(kind: str, name: str) -> Suite:
@@ -166,7 +169,10 @@ SUITES: Mapping[str, Suite] = {
         budget="2e11 flops",
         seeds=3,
         scales=(0.25, 0.5),
-        rates=(4e-3, 8e-3, 1.6e-2, 3.2e-2),
+        # Small batches, for many updates; whole trials, since in short ones attention prefers rates that later fail.
+        rates=(2.5e-3, 6.3e-3, 1.6e-2),
+        trial_share=1.0,
+        training="training(batch_size=4)",
     ),
     "lossless": Suite(
         kind="decoding",

@@ -92,11 +92,9 @@ class Budget:
                 f"the tolerance is {self.tolerance:.0%}. Raise the budget to {used:.4g} or lower what {who} does"
             )
 
-    def per_trial(self, trials: int) -> "Budget":
-        """An equal share for each of so many tuning trials."""
-        if trials < 1:
-            raise ValueError(f"trials must be at least 1, got {trials}")
-        return replace(self, amount=self.amount / trials)
+    def share(self, share: float) -> "Budget":
+        """A share of it, such as 0.25, or more than all of it."""
+        return replace(self, amount=self.amount * share)
 
     def __str__(self) -> str:
         return f"{self.amount:.6g} {self.unit}"

@@ -1,10 +1,11 @@
 """The meter: floating-point operations, model calls, tokens, seconds and peak memory, measured rather than declared.
 
 Convention for FLOPs: two per multiply-add in matrix products, convolutions and attention, one per element in a
-cumulative sum, the split-radix count in a Fourier transform, none for other elementwise work. Attention that is told
-it is causal counts the pairs that are visible; attention under an explicit mask counts the whole rectangle, as the
-kernel computes it. A backward pass of attention counts twice the forward, without the recomputation of fused kernels,
-so that fused and unfused kernels cost the same.
+cumulative sum, the split-radix count in a Fourier transform, none for other elementwise work. Causal attention counts
+the pairs that causality leaves visible, whether the kernel is told of it or a square mask says it (which then may hide
+more, such as other documents: what a batch costs depends on its shape alone); attention under any other mask counts the
+whole rectangle, as the kernel computes it. A backward pass of attention counts twice the forward, without the
+recomputation of fused kernels, so that fused and unfused kernels cost the same.
 
 Counting runs under a dispatch mode and is slow, so a body is counted once per key (the shapes that determine its cost)
 and the count is reused for later bodies with the same key. What a pass costs grows by the same amount with every token
@@ -204,15 +205,26 @@ def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], c
 def _fused(operator: Any, *, backward: bool = False) -> Callable[..., int]:
     """The formula of a fused attention operator: (query, key, value, ..., is_causal, ...), and for a backward one the
     gradient before them. PyTorch's own formulas take no notice of causality, and some versions refuse grouped heads."""
-    causal = [argument.name for argument in operator.default._schema.arguments].index("is_causal")
+    names = [argument.name for argument in operator.default._schema.arguments]
     first = 1 if backward else 0
 
-    def count(*args: Any, out_shape: Any = None, **words: Any) -> int:
-        told = bool(args[causal]) if len(args) > causal else bool(words.get("is_causal", False))
-        query, key, value = args[first : first + 3]
-        return (2 if backward else 1) * _attention(query, key, value, told)
+    def count(*args: Any, out_val: Any = None, **words: Any) -> int:
+        said = {**dict(zip(names, args, strict=False)), **words}
+        mask = said.get("attn_mask", said.get("attn_bias"))
+        causal = bool(said.get("is_causal", False)) or (mask is not None and _hides_ahead(mask))
+        query, key, value = (tensor.shape for tensor in args[first : first + 3])
+        return (2 if backward else 1) * _attention(query, key, value, causal)
 
+    count._get_raw = True  # type: ignore[attr-defined]  # the counter then gives tensors, not their shapes
     return count
+
+
+def _hides_ahead(mask: Tensor) -> bool:
+    """Whether a mask, (..., queries, keys), True or 0 where a key is seen, is square and hides every later key."""
+    if mask.shape[-2] != mask.shape[-1] or mask.is_meta:
+        return False
+    seen = mask if mask.dtype == torch.bool else mask != -math.inf
+    return not bool(seen.triu(1).any())
 
 
 def _fft(x: Any, dim: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:

@@ -1,11 +1,13 @@
 """Weights a second time, in the layout of the product: bfloat16 on processors with bfloat16 instructions, 8-bit codes
-on those with 8-bit dot products.
+on those with 8-bit dot products, float32 where many positions are to be passed.
 
 Torch keeps a weight row by row; the kernels for one to a few dozen positions want it in tiles and otherwise bring it
-into that form each time, which costs as much as the product. The sums are the same but for their order. The copy is
-made when a step is compiled, and dropped with the weight; a weight that has been changed since is multiplied as it is.
+into that form each time, which costs as much as the product. In float32 the tiles gain a fifth at any number of
+positions, and half in the head. The sums are the same but for their order. The copy is dropped with the weight; a
+weight that has been changed since is multiplied as it is.
 """
 
+import platform
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +18,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from trivium.models._upcast import emulated, suits
+from trivium.core import meter
+from trivium.models._selecting import free_bytes
+from trivium.models._upcast import emulated
 
 POSITIONS = 16
 """The number of positions for which the layout is chosen."""
 MANY = 64
-"""Positions up to which the second layout is used; beyond, bringing a weight into form costs little."""
+"""Positions up to which the second layout is used in bfloat16; beyond, bringing a weight into form costs little."""
+FEW = 8
+"""Positions below which float32 does without: they cost the reading of the weights, in whatever form."""
+WORTH = 512
+"""Positions from which a second copy in float32 costs less than it saves, whatever the size of the model."""
+ROOM = 4
+"""A copy in float32 is made where so many of them would fit into the memory that is free."""
 
 
 class Layout:
@@ -53,25 +63,36 @@ def tiles_of(weight: Tensor) -> Any:
     return layout.tiles if layout is not None and layout.holds() else None
 
 
-def packs() -> bool:
+def packs(dtype: torch.dtype = torch.bfloat16) -> bool:
     """Whether this processor gains from the second layout."""
-    return torch.backends.mkldnn.is_available() and not emulated()
+    if dtype == torch.float32:
+        return torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+    return dtype == torch.bfloat16 and torch.backends.mkldnn.is_available() and not emulated()
+
+
+def layers_of(model: nn.Module, dtype: torch.dtype) -> list[nn.Linear]:
+    """The linear layers that the second layout helps; none on a processor that does not gain."""
+    if not packs(dtype):
+        return []
+    linear = (part for part in model.modules() if type(part) is nn.Linear)
+    return [
+        part
+        for part in linear
+        if part.weight.dtype == dtype and part.weight.device.type == "cpu" and not part.weight.is_inference()
+    ]
 
 
 class Packed:
     """The linear layers of a model whose weights are held in the second layout too; none where it does not help."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.layers: list[nn.Linear] = []
-        if packs():
-            self.layers = [
-                part
-                for part in model.modules()
-                if type(part) is nn.Linear and suits(part.weight) and not part.weight.is_inference()
-            ]
+    def __init__(self, model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
+        self.layers = layers_of(model, dtype)
+        few = dtype == torch.bfloat16
+        self.least, self.most = (1, MANY) if few else (FEW, None)
         with torch.no_grad():
             for layer in self.layers:
-                keep(layer.weight, torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), POSITIONS))
+                tiles = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), POSITIONS if few else MANY)
+                keep(layer.weight, tiles)
         self._operator = operator() if self.layers else None
 
     def forward(self, layer: nn.Linear) -> Any:
@@ -80,8 +101,10 @@ class Packed:
 
     @contextmanager
     def over(self, positions: int) -> Iterator[None]:
-        """Within the block, products with so many positions use the second layout; not where gradients are wanted."""
-        layers = () if positions > MANY or torch.is_grad_enabled() else self.layers
+        """Within the block, products with so many positions use the second layout; not where gradients are wanted, or
+        operations are counted."""
+        suits = self.least <= positions and (self.most is None or positions <= self.most)
+        layers = self.layers if suits and not (torch.is_grad_enabled() or meter.counting()) else ()
         try:
             for layer in layers:
                 vars(layer)["forward"] = self.forward(layer)
@@ -91,6 +114,13 @@ class Packed:
                 vars(layer).pop("forward", None)
 
 
+def room_for(layers: list[nn.Linear]) -> bool:
+    """Whether there is memory enough for the layers a second time."""
+    weights = {layer.weight.data_ptr(): layer.weight for layer in layers}.values()
+    free = free_bytes(torch.device("cpu"))
+    return free is None or ROOM * sum(weight.numel() * weight.element_size() for weight in weights) <= free
+
+
 def _drop(layout: Layout) -> None:
     if _layouts.get(layout.place) is layout:
         del _layouts[layout.place]
@@ -98,7 +128,7 @@ def _drop(layout: Layout) -> None:
 
 def _product(given: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     tiles = tiles_of(weight)
-    if tiles is None or given.dtype != torch.bfloat16:
+    if tiles is None or given.dtype != weight.dtype:
         return linear(given, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(given, tiles, bias, "none", [], "")
 

@@ -25,7 +25,7 @@ from trivium.models._cache import Writer
 from trivium.models._compiled import CompiledStep
 from trivium.models._families import Parts, site_table
 from trivium.models._int8 import Int8Linear, quantised
-from trivium.models._packed import Packed
+from trivium.models._packed import WORTH, Packed, layers_of, room_for
 from trivium.models._recurrent import recur
 from trivium.models._selfcheck import examine
 from trivium.models._upcast import Upcast
@@ -90,6 +90,9 @@ class HuggingFaceModel(Sited, LanguageModel):
         """Whether the head applied to the base model's output is exactly the model (found out when examined)."""
         self.compiled: CompiledStep | None = None
         self.upcast: Upcast | Packed = Upcast(hf)
+        self.packed: Packed | None = None
+        """Float32 weights in the layout of their products, once that has paid."""
+        self._hastened = 0
         self.quantised = quantised(hf)
         self.rows = 0
         self.eval()
@@ -115,6 +118,22 @@ class HuggingFaceModel(Sited, LanguageModel):
         packed = Packed(self.inner)
         self.upcast = packed if packed.layers else self.upcast
         self.compiled = CompiledStep(self)
+
+    @contextmanager
+    def hastened(self, positions: int) -> Iterator[None]:
+        """Within the block about so many positions are passed without gradients: in float32 they go through a second
+        copy of the weights, in the layout of their products, once this block and earlier ones are worth making one and
+        there is memory for it. Results differ by rounding."""
+        self._hastened += positions
+        if self.packed is None and self._hastened >= WORTH and self.dtype == torch.float32:
+            layers = layers_of(self.inner, torch.float32)
+            self.packed = Packed(self.inner, torch.float32) if layers and room_for(layers) else None
+        usual = self.upcast
+        try:
+            self.upcast = self.packed or usual
+            yield
+        finally:
+            self.upcast = usual
 
     # --- sites --------------------------------------------------------------------------------------------------
 
