@@ -202,6 +202,8 @@ def test_another_packing_tokenizer_or_mix_is_refused_and_replaced(pages, tmp_pat
     with pytest.raises(RunMismatch, match="is another tokenizer"):
         packing(documents=7).go(kept, tokenizer_like_bytes)
     assert Prepared.there(tmp_path / "run/packed"), "what is there stays as it was"
+    other = packing(documents=7).go(kept, tokenizer_like_bytes, replace=True)
+    assert {ids[-1] for _, ids in unpacked(other) if ids} == {tokenizer_like_bytes.eos}, "no shard of before is left"
     packing().go(kept, tokenizer_like_bytes, replace=True)
     packing().go(curated(pages, tmp_path / "fresh/run").kept, tokenizer_like_bytes)
     assert content(tmp_path / "run/packed") == content(tmp_path / "fresh/run/packed")
@@ -209,6 +211,25 @@ def test_another_packing_tokenizer_or_mix_is_refused_and_replaced(pages, tmp_pat
     more = Run(Plan([Source(f"{pages}/*.jsonl")]), tmp_path / "run", replace=True).go().kept
     with pytest.raises(RunMismatch, match="packed of other documents"):
         packing().go(more, tokenizer_like_bytes)
+
+
+def test_while_shards_are_replaced_there_is_no_index(pages, tmp_path):
+    class Stops:
+        def map(self, work, items):
+            yield work(items[0])
+            raise KeyboardInterrupt
+
+    kept = curated(pages, tmp_path).kept
+    packing().go(kept, ByteTokenizer())
+    with pytest.raises(KeyboardInterrupt):
+        packing("concatenate").go(kept, ByteTokenizer(), Stops(), replace=True)
+    assert not Prepared.there(tmp_path / "packed")
+
+
+def test_only_so_many_texts_are_kept_to_evaluate_on(pages, tmp_path, monkeypatch):
+    monkeypatch.setattr("trivium.data.curated_packing.HELD_OUT", 2)
+    packing(held_out=0.5).go(curated(pages, tmp_path).kept, ByteTokenizer())
+    assert len(Prepared(tmp_path / "packed").validation) == 2
 
 
 @pytest.fixture
