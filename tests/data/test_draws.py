@@ -91,6 +91,17 @@ def test_one_may_begin_at_any_place(pages, tmp_path, monkeypatch, window):
     assert list(Run(plan(pages, BLEND), tmp_path / "other").go().documents()) == whole
 
 
+def test_any_stretch_of_a_shard_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "BATCH", 4)
+    made = some("web", 10, 9)
+    with tables.DocumentWriter(tmp_path / "a.parquet") as out:
+        for document in made:
+            out.add(document)
+    for begin in range(11):
+        for end in (*range(begin, 11), None):
+            assert list(tables.rows(tmp_path / "a.parquet", begin, end)) == made[begin:end]
+
+
 def test_without_a_mixer_one_may_begin_at_any_place_too(pages, tmp_path):
     found = Run(plan(pages, None), tmp_path / "run").go()
     whole = list(found.documents())
