@@ -1,6 +1,7 @@
 """`trivium curate`: files in, documents and a table out."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -56,6 +57,26 @@ def test_rules_of_ones_own_and_a_plan_in_python(pages, tmp_path, capsys):
     assert two["total"]["kept"] == one["total"]["kept"]
 
 
+def test_what_is_exported_is_what_is_drawn_in_its_order(pages, tmp_path, capsys):
+    out, folder = tmp_path / "out.jsonl", tmp_path / "run"
+    sources = Counter(d.source for d in planted(40, seed=3, shares=SHARES))
+    mix = "blend(unit=documents, temperature=inf, max_epochs=3, size=60, seed=2)"
+    assert curate("--sources", pages, "--mix", mix, "--folder", str(folder), "--export", str(out)) == cli.OK
+    said = capsys.readouterr().out
+    assert "draws of" in said
+    assert "epochs" in said
+    rows = [json.loads(row) for row in out.read_text().splitlines()]
+    assert [row["id"] for row in rows] != sorted(row["id"] for row in rows)
+    drawn = Counter(row["source"] for row in rows)
+    assert 60 - len(sources) <= len(rows) <= 60
+    assert all(drawn[name] <= 3 * count for name, count in sources.items())
+    assert max(drawn.values()) - min(drawn.values()) <= 1 or min(drawn.values()) == 3 * min(sources.values())
+    words = ["--sources", pages, "--mix", "word_budget(words=500)", "--folder", str(folder), "--replace", "--json"]
+    assert curate(*words) == cli.OK
+    told = json.loads(capsys.readouterr().out)
+    assert 400 < sum(row["drawn_size"] for row in told["groups"].values()) <= 500
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -65,6 +86,11 @@ def test_rules_of_ones_own_and_a_plan_in_python(pages, tmp_path, capsys):
         (["--sources", "x", "--methods", "gofer"], "gofer"),
         (["--sources", "x", "--methods", "gopher", "--rules", "gopher.words < 3"], "which nobody measures"),
         (["--sources", "x", "--rules", "3"], "is a number, not a condition"),
+        (["--sources", "x", "--mix", "blind(unit=words)"], "no mixer is called 'blind'; did you mean 'blend'"),
+        (["--sources", "x", "--mix", "blend"], "blend needs unit"),
+        (["--sources", "x", "--mix", "blend(unit=tokens)"], "unit of blend must be 'words'"),
+        (["--sources", "x", "--mix", "blend(unit=words, weights={'a': 0.5})"], "come to 0.5, not to 1"),
+        (["--sources", "x", "--mix", "blend(unit=words, by=language)"], "a method of the plan that gives scores"),
     ],
 )
 def test_bad_input(words, said, tmp_path, capsys):

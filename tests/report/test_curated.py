@@ -11,14 +11,17 @@ import pytest
 from tests.data.test_plan import SHARES, lines
 from trivium import cli
 from trivium.compare import curated
+from trivium.compare.mixers import described, mixer
 from trivium.core.errors import RunMismatch
 from trivium.curation.c4 import C4
 from trivium.curation.decontamination import Decontamination
 from trivium.curation.exact_copies import ExactCopies
 from trivium.curation.gopher import Gopher
 from trivium.curation.near_copies import NearCopies
+from trivium.data.blends import Blend
 from trivium.data.curated_folder import CuratedFolder
 from trivium.data.curated_tally import EDGES, Drawn, tally
+from trivium.data.grouping import best
 from trivium.data.marks import Marks
 from trivium.data.plan import Plan, Run, Source
 from trivium.data.planted import planted
@@ -228,13 +231,11 @@ def test_contamination_is_told_by_what_was_found(tmp_path):
 
 
 def test_the_language_of_a_document_is_that_of_its_best_score():
-    from trivium.data.curated_tally import _languages
-
     marks = Marks(3, {
         "language.score_en": np.array([0.9, 0.1, 0.0]), "language.other": np.array([0.1, 0.9, 0.0]),
         "language.letters": np.array([5.0, 5.0, 0.0]),
     })  # fmt: skip
-    found = {name: here.tolist() for name, here in _languages(marks)}
+    found = {name: here.tolist() for name, here in best(marks, "language")}
     assert found == {
         "en": [True, False, False], "other": [False, True, False], "none told": [False, False, True],
     }  # fmt: skip
@@ -248,3 +249,45 @@ def test_nothing_dropped_and_no_method_is_a_report_too(tmp_path):
     assert report["total"]["kept"] == 2
     assert [edge for edge, n in zip(EDGES, report["lengths"]["read"], strict=True) if n] == [0, 3]
     assert not Page((tmp_path / "run/report.html").read_text()).open
+
+
+def test_a_mix_is_told_by_group_before_and_after(tmp_path):
+    web, wiki = ([Document(f"{n}", f"{n} " + "word " * 9, source) for n in range(count)] for source, count in
+                 (("web", 40), ("<i>wiki", 4)))  # fmt: skip
+    (tmp_path / "a.jsonl").write_bytes(lines([*web, *wiki]))
+    blend = Blend("words", weights={"web": 0.5, "<i>wiki": 0.5}, size=400)
+    plan = Plan([Source(str(tmp_path / "a.jsonl"))], mixer=blend)
+    Run(plan, tmp_path / "run").go()
+    report = curated.write(tmp_path / "run", plan)
+    assert report["mix"] == {"rule": "blend", "by": "source", "unit": "words", "groups": {
+        "<i>wiki": {"documents": 4, "size": 40, "drawn": 4, "draws": 20, "drawn_size": 200},
+        "web": {"documents": 40, "size": 400, "drawn": 20, "draws": 20, "drawn_size": 200},
+    }}  # fmt: skip
+    assert report["stages"][-1] == {"stage": "draw", "in": 44, "out": 24, "removed": {"blend": 20}, "draws": 40}
+    said = "40 draws of 24 documents; 20 are not drawn, 16 are repetitions"
+    page, text = Page((tmp_path / "run/report.html").read_text()), (tmp_path / "run/report.md").read_text()
+    assert not page.open
+    assert "mix" in page.ids
+    assert said in page.text
+    assert said in text
+    assert page.text.count("more than 4 epochs") == 1
+    assert "| web | 40 | 400 | 90.9 % | 20 | 200 | 50.0 % | 0.50 |" in text
+    assert "blend(unit=" in page.text
+    assert mixer(described(blend)) == blend
+    assert curated.write(tmp_path / "run") == report
+    Run(Plan([Source(str(tmp_path / "a.jsonl"))]), tmp_path / "run").go()
+    assert curated.write(tmp_path / "run", Plan([Source(str(tmp_path / "a.jsonl"))]))["mix"] is None
+    drawn = tmp_path / "run/drawn/00000.manifest.json"
+    files = json.loads(drawn.read_text())
+    drawn.write_text(json.dumps(files | {"inputs": []}))
+    with pytest.raises(RunMismatch, match="was drawn from other documents"):
+        curated.write(tmp_path / "run", plan)
+    drawn.unlink()
+    (tmp_path / "run/drawn/00001.manifest.json").write_text(json.dumps(files | {"name": "00001"}))
+    with pytest.raises(RunMismatch, match=r"the shard 00000 of .* is not drawn"):
+        curated.write(tmp_path / "run", plan)
+    (tmp_path / "run/drawn/00001.manifest.json").unlink()
+    files["counts"] |= {"read": 43, "dropped": {"blend": 19}}
+    drawn.write_text(json.dumps(files))
+    with pytest.raises(Unbalanced, match="44 documents stayed, and 43 came to the mixer"):
+        curated.write(tmp_path / "run", plan)

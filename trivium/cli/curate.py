@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from trivium.cli._print import console, print_json
 from trivium.compare import curated
 from trivium.compare.contender import build
+from trivium.compare.mixers import mixer
 from trivium.core.files import written
 from trivium.core.method import card_of
 from trivium.data.curated_packing import Packing
@@ -51,13 +52,17 @@ class Command:
     """
 
     plan: Positional[Path | None] = None
-    """A Python file that defines ``plan``, in place of sources, methods and rules."""
+    """A Python file that defines ``plan``, in place of sources, methods, rules and mix."""
     sources: tuple[str, ...] = ()
     """Files or patterns; NAME=PATTERN says what documents are from that do not say it themselves."""
     methods: tuple[str, ...] = ()
     """Methods of the kind curation, written like calls."""
     rules: tuple[str, ...] = ()
     """Conditions under which a document is dropped, such as "gopher.word_count < 20", in place of the methods' own."""
+    mix: str = ""
+    """What of the documents that stay is drawn, how often and in which order: "blend(unit='words', temperature=3,
+    max_epochs=4)", with weights={'web': 0.7, 'wiki': 0.3} for a blend of your own and by='metadata.language' or
+    by=language for languages in place of sources; or "word_budget(words=10_000_000)". By default each once."""
     folder: Path = Path("runs/curation")
     """Where the run goes. A folder that holds this run is gone on with."""
     engine: Literal["here", "processes", "daft", "ray"] = "processes"
@@ -65,7 +70,7 @@ class Command:
     workers: int = 2
     """Processes of the engine."""
     export: Path | None = None
-    """Also write the documents that stay as JSON lines, for `trivium train --corpus`."""
+    """Also write the documents that stay, as they are drawn, as JSON lines for `trivium train --corpus`."""
     tokenizer: str | None = None
     """A model whose tokenizer makes tokens of the documents that stay; bytes where only --pack is given."""
     pack: Way | None = None
@@ -114,8 +119,8 @@ class Command:
     def _plan(self) -> Plan:
         """Raises ValueError for no plan, or two."""
         if self.plan is not None:
-            if self.sources or self.methods or self.rules:
-                raise ValueError("give either a plan or --sources, --methods and --rules")
+            if self.sources or self.methods or self.rules or self.mix:
+                raise ValueError("give either a plan or --sources, --methods, --rules and --mix")
             try:
                 made = runpy.run_path(str(self.plan)).get("plan")
             except OSError as error:
@@ -134,6 +139,7 @@ class Command:
                 self.on_bad_record, self.on_bad_file, self.max_bad_fraction, self.on_duplicate_id,
                 self.max_document_bytes,
             ),
+            mixer(self.mix) if self.mix else None,
         )  # fmt: skip
 
     def _export(self, found: Outcome) -> None:
@@ -162,6 +168,8 @@ def tell(report: curated.Report) -> None:
     out, total = console(), report["total"]
     out.print(f"{curated.headline(report)}; {total['quarantined']:,} records refused")
     out.print(f"{total['chars_read']:,} characters read, {total['chars_kept']:,} stay")
+    if report["mix"]:
+        out.print(curated.drawn(report))
     for each in curated.tables(report):
         out.print(each)
     out.print(f"report: {Path(report['folder']) / 'report.html'}", style="dim")

@@ -20,6 +20,7 @@ from trivium.compare._report.frame import asset, framed
 from trivium.compare._report.lines import line, plain, safe
 from trivium.compare._report.looks import theme
 from trivium.compare._report.markup import element
+from trivium.compare.mixers import described
 from trivium.core import files
 from trivium.core.errors import UnknownMethod, UnknownName
 from trivium.core.progress import progress
@@ -57,6 +58,7 @@ def _asked(plan: Plan) -> dict[str, Any]:
         "sources": [[source.files, source.name] for source in plan.sources],
         "shards": len({path.resolve() for source in plan.sources for path in source.paths()}),
         "policy": vars(plan.policy),
+        "mixer": described(plan.mixer) if plan.mixer else "",
     }
 
 
@@ -79,6 +81,7 @@ def _said(opened: CuratedFolder) -> dict[str, Any]:
         "cuts": [{"spans": spans, "by": by, "least": least} for spans, by, least in asked.get("cuts", [])],
         "from": [f"{name}={files}" if name else files for files, name in asked.get("sources", [])],
         "policy": asked.get("policy", {}),
+        "mixer": asked.get("mixer", ""),
         "provenance": {
             "trivium": environment()["versions"]["trivium"],
             "commit": (environment()["commit"] or {}).get("id"),
@@ -89,6 +92,11 @@ def _said(opened: CuratedFolder) -> dict[str, Any]:
 def headline(report: Report) -> str:
     """What was read and what stays, in one sentence."""
     return sections.headline(report)
+
+
+def drawn(report: Report) -> str:
+    """What the mixer made of what stays, in one sentence; nothing without one."""
+    return sections.drawn(report) if report["mix"] else ""
 
 
 def page(report: Report) -> str:
@@ -107,6 +115,7 @@ def page(report: Report) -> str:
         sections.examples(report),
         sections.lengths(report),
         sections.sources(report),
+        sections.mix(report),
         sections.languages(report),
         sections.copies(report),
         sections.contamination(report),
@@ -139,6 +148,9 @@ def markdown(report: Report) -> str:
     keys = ("read", "kept", "words_read", "words_kept", "chars_read", "chars_kept")
     rows = [[name, *(f"{of[key]:,}" for key in keys)] for name, of in report["sources"].items()]
     lines += ["", "## Sources", "", *_rows(["source", *(key.replace("_", " ") for key in keys)], rows)]
+    if report["mix"]:
+        heads, rows = sections.mixed(report["mix"])
+        lines += ["", "## Mix", "", f"{plain(sections.drawn(report))}.", "", *_rows(heads, rows)]
     for method, of in report["clusters"].items():
         rows = [[size, f"{count:,}"] for size, count in of["sizes"].items()]
         lines += ["", f"## Clusters of {plain(method)}", "", *_rows(["documents in a cluster", "clusters"], rows)]
@@ -152,20 +164,30 @@ def markdown(report: Report) -> str:
 
 
 def tables(report: Report) -> list[Table]:
-    """For the terminal: where every record went, and the rules that fire or never do."""
+    """For the terminal: where every record went, the rules that fire or never do, and the mix."""
     names, *_ = sections.columns(report)
     first = _terminal("where every record went", "all", *names)
     for sort, name, counts in sections.account(report):
         said = safe(name if sort == "sum" else f"− {name}", "bold" if sort == "sum" else "")
         first.add_row(said, *("" if count is None else f"{count:,}" for count in counts))
-    if not report["rules"]:
-        return [first]
+    shown = [first]
+    if report["rules"]:
+        shown.append(_ruled(report))
+    if report["mix"]:
+        heads, rows = sections.mixed(report["mix"])
+        shown.append(_terminal(*heads))
+        for name, *cells in rows:
+            shown[-1].add_row(safe(name), *cells)
+    return shown
+
+
+def _ruled(report: Report) -> Table:
     second = _terminal("rule", "first", "alone", "no other")
     for row in report["rules"]:
         alone = f"{row['alone']:,}" if row["alone"] else "0 (never fires)"
         only = "" if row["only"] is None else f"{row['only']:,}"
         second.add_row(safe(row["name"]), f"{row['first']:,}", alone, only)
-    return [first, second]
+    return second
 
 
 def _terminal(first: str, *others: str) -> Table:

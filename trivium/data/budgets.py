@@ -2,8 +2,9 @@
 
     WordBudget(10_000_000, BABYLM_2023)
 
-Documents are taken in a random order; one that does not fit into what is left of its source's quota is passed over. So
-the budget is never exceeded, and no document that is left out would have fitted. The budget of a challenge counts all
+Documents are taken in a random order; one that does not fit into what is left of its source's quota is passed over, and
+what is left of all quotas goes to the source that lacks most, then to the next. So the budget is never exceeded, and no
+document that is left out would have fitted. The budget of a challenge counts all
 text that any part of a system saw, that of its tokenizer and teachers too; here only what a run gives is counted.
 """
 
@@ -68,11 +69,18 @@ class WordBudget:
         except ValueError as error:
             there = sum(size for name, size in sizes.items() if wanted[name])
             raise ValueError(f"there are {there:,} words to take, {self.words:,} are asked for") from error
-        found = []
-        for group in groups:
-            taken = fitting(group.sizes, math.floor(shares[group.name] * self.words + 1e-6))
-            found.append(Draws(group.name, group.numbers[taken], int(taken.sum())))
-        return found
+        quotas = [math.floor(shares[group.name] * self.words + 1e-6) for group in groups]
+        taken = [fitting(group.sizes, quota) for group, quota in zip(groups, quotas, strict=True)]
+        left = [quota - int(g.sizes[mine].sum()) for g, mine, quota in zip(groups, taken, quotas, strict=True)]
+        room = self.words - sum(quotas) + sum(left)
+        for at in sorted((at for at, group in enumerate(groups) if wanted[group.name]), key=lambda at: -left[at]):
+            others = np.flatnonzero(~taken[at])
+            more = others[fitting(groups[at].sizes[others], room)]
+            taken[at][more] = True
+            room -= int(groups[at].sizes[more].sum())
+        return [
+            Draws(group.name, group.numbers[mine], int(mine.sum())) for group, mine in zip(groups, taken, strict=True)
+        ]
 
     @property
     def _given(self) -> Mapping[str, float] | None:

@@ -55,11 +55,22 @@ class CuratedFolder:
         if not self.there(folder):
             raise RunMismatch(f"{folder} holds no run of curation; make one with trivium curate --folder {folder}")
         self.read, self.mixed = (self._manifests(stage) for stage in ("documents", "mixed"))
-        for name in self.read.keys() ^ self.mixed.keys():
-            raise RunMismatch(
-                f"the shard {name} of {self.folder} is read or mixed but not both; run the same curation again to "
-                "finish it"
-            )
+        stages = {"read": self.read, "mixed": self.mixed}
+        self.drawn = self._manifests("drawn") if self.asked.get("mixer", True) else {}
+        """Of the mixer; empty where there was none."""
+        if self.drawn:
+            stages["drawn"] = self.drawn
+        for name, made in self.drawn.items():
+            if name in self.mixed and self.mixed[name].fingerprint not in made.inputs:
+                raise RunMismatch(
+                    f"the shard {name} of {self.folder} was drawn from other documents than those that stay; run the "
+                    "same curation again"
+                )
+        for name in sorted({name for made in stages.values() for name in made}):
+            if lacking := [stage for stage, made in stages.items() if name not in made]:
+                raise RunMismatch(
+                    f"the shard {name} of {self.folder} is not {lacking[0]}; run the same curation again to finish it"
+                )
 
     @staticmethod
     def there(folder: str | Path) -> bool:

@@ -9,17 +9,17 @@ Memory does not grow with the documents, but for clusters: those are read off th
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trivium.core.progress import Bar
 from trivium.data.curated_clusters import clusters
 from trivium.data.curated_folder import CuratedFolder, Part
-from trivium.data.marks import Marks
+from trivium.data.grouping import best
+from trivium.data.outcome import grouped
 from trivium.data.remembering import Chooser
 from trivium.data.rules import Rules
 from trivium.data.stages import Counts, Unbalanced
@@ -129,7 +129,7 @@ class _Tally:
             row["spans"] += sum(map(len, found))
             row["characters"] += sum(end - start for spans in found for start, end, _ in spans)
             row["kept"] += sum(bool(spans) and bool(stay) for spans, stay in zip(found, stays, strict=True))
-        for language, here in _languages(part.marks):
+        for language, here in best(part.marks, LANGUAGE):
             row = self.languages.setdefault(language, Counter())
             row["read"] += int(here.sum())
             row["kept"] += int((here & stays).sum())
@@ -162,7 +162,9 @@ class _Tally:
             "stages": [
                 {"stage": "read", "in": read.read, "out": read.kept, "removed": self._refused()},
                 {"stage": "mix", "in": mixed.read, "out": mixed.kept, "removed": dict(mixed.dropped)},
+                *self._drawn(mixed),
             ],
+            "mix": self._mix(),
             "sources": {
                 name: {**vars(of), "dropped": dict(of.dropped)} for name, of in sorted(self.sources.items())
             },
@@ -194,6 +196,26 @@ class _Tally:
             said = getattr(mixed, name)
             if said != value:
                 raise Unbalanced(f"{self.folder.folder}: {name} is {said} by the shards' word, {value} counted again")
+
+    def _drawn(self, mixed: Counts) -> list[dict[str, Any]]:
+        """The stage of the mixer. Raises Unbalanced where it drew from other documents than those that stayed."""
+        if not self.folder.drawn:
+            return []
+        drawn = sum((made.counts for made in self.folder.drawn.values()), Counts())
+        drawn.check(str(self.folder.folder / "drawn"))
+        if (drawn.read, drawn.chars_read) != (mixed.kept, mixed.chars_kept):
+            raise Unbalanced(f"{self.folder.folder}: {mixed.kept} documents stayed, and {drawn.read} came to the mixer")
+        draws = sum(made.facts["draws"] for made in self.folder.drawn.values())
+        return [
+            {"stage": "draw", "in": drawn.read, "out": drawn.kept, "removed": dict(drawn.dropped), "draws": draws}
+        ]  # fmt: skip
+
+    def _mix(self) -> dict[str, Any] | None:
+        """By group of the mixer what there was and what is drawn."""
+        made = list(self.folder.drawn.values())
+        if not made:
+            return None
+        return {name: made[0].facts[name] for name in ("rule", "by", "unit")} | {"groups": grouped(made)}
 
     def _when(self, name: str) -> str:
         return next((drop.when for drop in self.rules.drops if drop.name == name), "") if self.rules else ""
@@ -263,17 +285,3 @@ def _example(part: Part, at: int, shard: str, rules: Rules | None) -> dict[str, 
         "spans": [list(span) for span in shown if span[0] < span[1]],
         "values": {name: value if np.isfinite(value) else None for name, value in values.items()},
     }  # fmt: skip
-
-
-def _languages(marks: Marks) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Each language that a method of that name scores, and all others together: documents where that is largest."""
-    before, other = f"{LANGUAGE}.score_", f"{LANGUAGE}.other"
-    names = sorted(name for name in marks.numbers if name.startswith(before))
-    if not names:
-        return
-    names += [other] if other in marks.numbers else []
-    table = np.nan_to_num(np.array([marks.numbers[name] for name in names]), nan=0.0)
-    best, none = table.argmax(0), table.max(0) <= 0
-    for place, name in enumerate(names):
-        yield name.removeprefix(before).removeprefix(f"{LANGUAGE}."), (best == place) & ~none
-    yield "none told", none

@@ -1,7 +1,7 @@
 """The stages of a mixer: documents that stayed are grouped, ordered, and written down in the order of their draws.
 
     grouped    documents of a shard to the group, size and key of each
-    order      those of all shards and the mixer to what is drawn of each shard, and at which places
+    order      those of all shards and the mixer to what is drawn of each shard: numbers of rows, and their places
     drawn      documents of a shard, as often as they are drawn, by their places
 
 A shard of ``drawn`` holds the draws of one shard of documents. Places are cut into windows, and so is each shard, so
@@ -107,9 +107,11 @@ def order(folder: Path, grouped: Sequence[Manifest], mixer: Mixer, replace: bool
         mine = (number >= start) & (number < ends[shard])
         row = number[mine] - start
         with shelf.writing(name, print_of, [whole]) as writing:
-            with writing.path(".npz").open("wb") as out:
-                np.savez(out, at=at[mine], row=row)
-            writing.facts = {"draws": len(row), "groups": _told(of, row), "window": _window(len(columns))}
+            for what, column in (("place", at[mine]), ("row", row)):
+                with writing.path(f".{what}.npy").open("wb") as out:
+                    np.save(out, column)
+            said = {"rule": mixer.rule, "by": mixer.by, "unit": mixer.unit}
+            writing.facts = {"draws": len(row), "groups": _told(of, row), "window": _window(len(columns))} | said
     return [made_by(shelf, name, print_of) for name, print_of in wanted.items()]
 
 
@@ -153,17 +155,17 @@ def draw(item: Drawing) -> Manifest:
     wanted = fingerprint("draw", version=VERSION, of=item.mixed.fingerprint, order=item.order.fingerprint)
     if (found := shelf.find(name, wanted)) is not None:
         return found
-    order = tables.loaded(Path(item.folder) / "order" / f"{name}.npz")
+    places, numbers = (np.load(Path(item.folder) / "order" / f"{name}.{what}.npy") for what in ("place", "row"))
     before = item.mixed.counts
     lengths = np.zeros(before.kept, np.int64)
     with shelf.writing(name, wanted, [item.mixed.fingerprint, item.order.fingerprint]) as shard:
         with tables.DocumentWriter(shard.path(".parquet")) as out:
             window = -1
-            for begin in range(0, len(order["row"]), HELD):
-                rows = order["row"][begin : begin + HELD]
+            for begin in range(0, len(numbers), HELD):
+                rows = numbers[begin : begin + HELD]
                 held = _held(item, rows)
                 for at, row in zip(
-                    (order["at"][begin : begin + HELD] // item.order.facts["window"]).tolist(),
+                    (places[begin : begin + HELD] // item.order.facts["window"]).tolist(),
                     rows.tolist(),
                     strict=True,
                 ):
@@ -172,7 +174,7 @@ def draw(item: Drawing) -> Manifest:
                         window = at
                     out.add(held[row])
                     lengths[row] = len(held[row].text)
-        drawn = len(np.unique(order["row"]))
+        drawn = len(np.unique(numbers))
         kept = int(lengths.sum())
         shard.counts = Counts(
             read=before.kept, kept=drawn, dropped={item.rule: before.kept - drawn} if drawn < before.kept else {},

@@ -58,7 +58,8 @@ class Kept:
     def _draws(self, begin: int) -> Iterator[Document]:
         """Draws, a window of places at a time: each shard holds some of it, by their places."""
         window = self.shards[0].facts["window"]
-        places = {made.name: tables.loaded(self.folder / "order" / f"{made.name}.npz")["at"] for made in self.shards}
+        order = {made.name: self.folder / "order" / f"{made.name}.place.npy" for made in self.shards}
+        places = {name: np.load(path, mmap_mode="r") for name, path in order.items()}  # a few pages are read of each
         for start in range(begin - begin % window, len(self), window):
             found: dict[int, Document] = {}
             for name, at in places.items():

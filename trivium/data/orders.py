@@ -100,7 +100,5 @@ class Order:
     def _before(self, part: float) -> NDArray[np.int64]:
         """(groups,) draws of each that lie before this part of the way; exactly, in the numbers they are sorted by."""
         counts = self._counts
-        found = np.clip(np.floor(part * counts + 0.5).astype(np.int64), 0, counts)
-        whole = np.maximum(counts, 1)
-        found -= (found > 0) & ((2 * found - 1) / (2 * whole) >= part)
-        return found + ((found < counts) & ((2 * found + 1) / (2 * whole) < part))
+        found = np.clip(np.floor(part * counts).astype(np.int64), 0, counts)  # it, or one less
+        return found + ((found < counts) & ((2 * found + 1) / (2 * np.maximum(counts, 1)) < part))

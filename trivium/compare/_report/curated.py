@@ -13,6 +13,7 @@ import altair as alt
 from trivium.compare._report.charts import NARROW, WIDE, Drawing, _svg
 from trivium.compare._report.looks import LINE, MUTED, SERIES
 from trivium.compare._report.markup import Html, element, join
+from trivium.data.blends import OFTEN
 
 Report = Mapping[str, Any]
 
@@ -54,6 +55,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("characters", f"{total['chars_read']:,} read, {total['chars_kept']:,} stay; {total['chars_removed']:,} were "
          "cut out of documents that stay"),
         ("sources", f"{len(report['sources']):,}"),
+        *([("drawn", drawn(report))] if report["mix"] else []),
         ("methods", ", ".join(report["methods"]) or "none"),
     ]  # fmt: skip
 
@@ -250,6 +252,55 @@ def sources(report: Report) -> Html:
     return _section("sources", "Sources", table, "Words are what stands between white space.")
 
 
+def drawn(report: Report) -> str:
+    """What came of the mixer, in words: '1,200 draws of 610 documents; 57 are not drawn, 590 are repetitions'."""
+    stage = report["stages"][-1]
+    again, left = stage["draws"] - stage["out"], stage["in"] - stage["out"]
+    return f"{stage['draws']:,} draws of {stage['out']:,} documents; {left:,} are not drawn, {again:,} are repetitions"
+
+
+def mixed(of: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the table of a mix: each group before and after, and how often it is gone through."""
+    unit, groups = of["unit"], of["groups"]
+    sizes = [sum(row[key] for row in groups.values()) for key in ("size", "drawn_size")]
+    rows = [
+        [name, f"{row['documents']:,}", f"{row['size']:,}", share(row["size"], sizes[0]),
+         f"{row['draws']:,}", f"{row['drawn_size']:,}", share(row["drawn_size"], sizes[1]), epochs(row)]
+        for name, row in groups.items()
+    ]  # fmt: skip
+    heads = [of["by"], "documents", unit, "share", "draws", f"{unit} drawn", "share drawn", "epochs"]
+    return heads, rows
+
+
+def epochs(row: Mapping[str, int]) -> str:
+    """How often a group is gone through."""
+    return f"{row['drawn_size'] / row['size']:.2f}" if row["size"] else "—"
+
+
+def mix(report: Report) -> Html | None:
+    """What the mixer made of each group."""
+    if not report["mix"]:
+        return None
+    heads, rows = mixed(report["mix"])
+    body = []
+    for (name, *cells), row in zip(rows, report["mix"]["groups"].values(), strict=True):
+        often = row["drawn_size"] > OFTEN * row["size"]
+        head = [
+            breakable(name),
+            " ",
+            element("span", f"more than {OFTEN} epochs", class_="badge warn") if often else None,
+        ]
+        numbers = [element("td", cell, class_="number") for cell in cells]
+        body.append(element("tr", element("th", head, scope="row"), numbers))
+    return _section(
+        "mix",
+        "What is drawn",
+        _table(heads, body, "Groups before and after the mixer", "figures-of mix"),
+        f"{drawn(report)}. Epochs: how often a group is gone through; no document comes a second time before all of "
+        f"its group have come once. Beyond {OFTEN} epochs repeating helps less and less than new text.",
+    )
+
+
 def copies(report: Report) -> Html | None:
     """Clusters of documents that were taken for copies."""
     parts = []
@@ -398,6 +449,7 @@ def plan(report: Report) -> Html:
     for cut in report["cuts"]:
         rows.append((f"cut: {cut['spans']}", f"replaced by {cut['by']!r}" if cut["by"] else "taken out"))
     rows += [("source", said) for said in report["from"]]
+    rows += [("mixer", report["mixer"])] if report["mixer"] else []
     rows += [(name.replace("_", " "), str(value)) for name, value in report["policy"].items()]
     rows += [(name, str(value)) for name, value in report["provenance"].items()]
     body = [
