@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from trivium.compare.claim import Claim, ClaimResult, judge
 from trivium.core.progress import Bar
@@ -63,7 +64,7 @@ def run(bar: Bar) -> ClaimResult:
     )
 
 
-def _words(judged: Mapping[str, ClaimResult]) -> dict[str, dict[str, object]]:
+def _words(judged: Mapping[str, ClaimResult]) -> dict[str, dict[str, Any]]:
     return {name: dict(each.figures) | {"verdict": each.verdict} for name, each in judged.items()}
 
 
