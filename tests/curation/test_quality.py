@@ -7,8 +7,8 @@ from trivium.curation.quality import Quality
 from trivium.data.curating import curated
 from trivium.data.linear import LinearClassifier, Recipe, teach
 from trivium.data.marks import Marks, Texts
-from trivium.data.plan import _described
 from trivium.data.planted import planted
+from trivium.data.work import described
 
 
 def texts(*said: str) -> Texts:
@@ -64,9 +64,9 @@ def test_another_classifier_in_the_folder_is_another_method(even, tmp_path):
     teach([f"good {n}" for n in range(40)], [f"bad {n}" for n in range(40)], Recipe(buckets=1 << 8)).classifier.save(
         other
     )
-    described = [_described(Quality(folder))["depends"] for folder in (even, str(other), "")]
-    assert len(set(described)) == 3
-    assert described[0] == LinearClassifier.load(even).digest
+    depends = [described(Quality(folder))["depends"] for folder in (even, str(other), "")]
+    assert len(set(depends)) == 3
+    assert depends[0] == LinearClassifier.load(even).digest
 
 
 @pytest.mark.parametrize(

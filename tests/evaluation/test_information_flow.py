@@ -11,7 +11,7 @@ from trivium.data.spans import find_span
 from trivium.evaluation import information_flow
 from trivium.evaluation._flow import Asked, Flow, NotAnswered, Window, ask, pairs_of, sliding, tiled
 from trivium.evaluation.information_flow import InformationFlow, sweep
-from trivium.models.edits import knockout
+from trivium.models.knockout import knockout
 from trivium.models.sources import load
 from trivium.models.system import System
 from trivium.tokenization.byte import ByteTokenizer

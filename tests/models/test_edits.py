@@ -9,7 +9,8 @@ from tests.architectures.test_contract import lively
 from tests.families import ATTENTION_FAMILIES
 from tests.models.test_huggingface import CLOSE, model, tokens
 from trivium.core.errors import NotOffered
-from trivium.models.edits import ablate, compose, knockout, marked, patch
+from trivium.models.edits import ablate, compose, marked, patch
+from trivium.models.knockout import knockout
 
 IDS = tokens(2, 7)
 NATIVE = ("llama", "gpt", "mixture_of_experts")

@@ -13,10 +13,15 @@ from trivium.compare import curated
 from trivium.compare.contender import build
 from trivium.core.files import written
 from trivium.core.method import card_of
+from trivium.data.curated_packing import Packing
 from trivium.data.engines import engine
+from trivium.data.fitting import Way
+from trivium.data.packed_shards import PackedShards
 from trivium.data.plan import Outcome, Plan, Run, Source
 from trivium.data.raw.documents import LONGEST, Policy
 from trivium.data.rules import Drop, Rules
+from trivium.models.sources import load
+from trivium.tokenization.byte import ByteTokenizer
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,14 @@ class Command:
                   plan = Plan([Source("pages/*.jsonl.gz", "web")], {"gopher": Gopher(variant="datatrove")})
 
         trivium curate plan.py --folder runs/clean
+
+    With --tokenizer or --pack the documents that stay are also written as rows of tokens, with checksums, for training:
+
+        trivium curate plan.py --folder runs/clean --tokenizer smollm2-135m --pack best_fit --context 1024
+
+        trivium train --shards runs/clean/packed --steps 500
+
+    trivium trace runs/clean ID tells of one document where it came from and what became of it.
     """
 
     plan: Positional[Path | None] = None
@@ -53,6 +66,15 @@ class Command:
     """Processes of the engine."""
     export: Path | None = None
     """Also write the documents that stay as JSON lines, for `trivium train --corpus`."""
+    tokenizer: str | None = None
+    """A model whose tokenizer makes tokens of the documents that stay; bytes where only --pack is given."""
+    pack: Way | None = None
+    """How documents fill rows: best_fit leaves whole what fits a row and pads the rest; concatenate puts one behind the
+    other and cuts where a row ends. best_fit where only --tokenizer is given."""
+    context: int = 1024
+    """Tokens in a row."""
+    held_out: float = 0.01
+    """Share of the documents that is not packed but kept to evaluate on, drawn by their text."""
     replace: bool = False
     """Write over what the folder holds of other inputs or rules."""
     on_bad_record: Literal["quarantine", "fail"] = "quarantine"
@@ -69,16 +91,25 @@ class Command:
     """Print the outcome as JSON."""
 
     def run(self) -> int:
-        plan = self._plan()
-        found = Run(plan, self.folder, replace=self.replace).go(engine(self.engine, self.workers))
+        plan, worker, packing = self._plan(), engine(self.engine, self.workers), self._packing()
+        found = Run(plan, self.folder, replace=self.replace).go(worker)
         report = curated.write(self.folder, plan)
         if self.export is not None:
             self._export(found)
+        packed = None
+        if packing is not None:
+            tokenizer: Any = ByteTokenizer() if self.tokenizer is None else load(self.tokenizer).tokenizer
+            packed = packing.go(found.kept, tokenizer, worker, replace=self.replace)
         if self.json:
-            print_json(_plain(found))
+            print_json(_plain(found) | ({} if packed is None else {"packed": _packed(packed)}))
             return 0
-        self._tell(report)
+        self._tell(report, packed)
         return 0
+
+    def _packing(self) -> Packing | None:
+        if self.tokenizer is None and self.pack is None:
+            return None
+        return Packing(self.pack or "best_fit", self.context, self.held_out)
 
     def _plan(self) -> Plan:
         """Raises ValueError for no plan, or two."""
@@ -112,8 +143,16 @@ class Command:
                 row = {"id": one.id, "text": one.text, "source": one.source, "metadata": dict(one.metadata)}
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
-    def _tell(self, report: curated.Report) -> None:
+    def _tell(self, report: curated.Report, packed: PackedShards | None) -> None:
         tell(report)
+        if packed is not None:
+            said, home = _packed(packed), packed.folder.parent
+            console().print(
+                f"packed {said['documents']:,} documents, {said['tokens']:,} tokens in {said['rows']:,} rows of "
+                f"{said['context']:,} ({said['padding']:.1%} padding, {said['cut']:,} documents cut); "
+                f"{said['held_out']:,} held out"
+            )
+            console().print(f"train on them: trivium train --shards {home} --steps 500", style="dim")
         if self.export is not None:
             console().print(f"train on it: trivium train --corpus {self.export} --steps 500", style="dim")
 
@@ -128,6 +167,16 @@ def tell(report: curated.Report) -> None:
     out.print(f"report: {Path(report['folder']) / 'report.html'}", style="dim")
 
 
+def _packed(packed: PackedShards) -> dict[str, Any]:
+    dropped = packed.facts["dropped"]
+    return {
+        "folder": str(packed.folder.parent), "documents": packed.documents, "tokens": packed.tokens,
+        "rows": packed.rows, "context": packed.context, "padding": packed.padding,
+        "cut": sum(shard["cut"] for shard in packed.shards), "held_out": dropped.get("held out", 0),
+        "empty": dropped.get("empty", 0), "shards": len(packed.shards), "digest": packed.digest,
+    }  # fmt: skip
+
+
 def _source(text: str) -> Source:
     name, found, files = text.partition("=")
     return Source(files, name) if found else Source(text)
@@ -135,5 +184,6 @@ def _source(text: str) -> Source:
 
 def _plain(found: Outcome) -> dict[str, Any]:
     both = [{"rules": list(pair), "documents": count} for pair, count in found.both.items()]
-    plain = asdict(replace(found, both={}))
+    plain = asdict(replace(found, both={}, kept=replace(found.kept, shards=())))
+    del plain["kept"]
     return {**plain, "folder": str(found.folder), "both": both}

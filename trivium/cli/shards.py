@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from trivium.cli._print import console, print_json
 from trivium.core.progress import progress
 from trivium.data.named import named
+from trivium.data.packed_shards import PackedShards
 from trivium.data.packing import tokenised
 from trivium.data.prepared import HELD_OUT, Prepared
 from trivium.data.shards import SHARD, Shards, write
@@ -23,7 +24,10 @@ class Command:
 
     Example: trivium shards python_docs --tokenizer smollm2-135m --folder data/docs
 
-    Then: trivium train --corpus data/docs --steps 500
+    Then: trivium train --shards data/docs --steps 500
+
+    Documents stand end to end here, and a row is any stretch of them. To pack curated documents to rows, see
+    trivium curate --tokenizer.
     """
 
     corpus: Positional[str]
@@ -41,9 +45,9 @@ class Command:
 
     def run(self) -> int:
         if self.check:
-            shards = Shards.open(self.folder / "train")
-            shards.check()
-            return self._tell(shards)
+            there = Prepared.named(self.folder).shards
+            there.check()
+            return self._tell(there)
         tokenizer: Any = ByteTokenizer() if self.tokenizer is None else load(self.tokenizer).tokenizer
         corpus = named(self.corpus)
         documents = corpus["train"]
@@ -65,7 +69,7 @@ class Command:
             )
         return self._tell(shards)
 
-    def _tell(self, shards: Shards) -> int:
+    def _tell(self, shards: Shards | PackedShards) -> int:
         outcome = {
             "folder": str(self.folder),
             "corpus": shards.facts.get("corpus"),
@@ -79,5 +83,5 @@ class Command:
         else:
             count = f"{shards.documents:,} documents, {shards.tokens:,} tokens in {len(shards.shards)} shards"
             console().print(f"{outcome['corpus']}: {count}")
-            console().print(f"train on them: trivium train --corpus {self.folder} --steps 500", style="dim")
+            console().print(f"train on them: trivium train --shards {self.folder} --steps 500", style="dim")
         return 0

@@ -18,8 +18,7 @@ from trivium.core.text import printable
 from trivium.data.batches import Batches
 from trivium.data.named import named
 from trivium.data.packing import tokenised
-from trivium.data.prepared import Prepared
-from trivium.data.shards import ShardBatches
+from trivium.data.prepared import LENGTH, Prepared
 from trivium.models import saving
 from trivium.models.huggingface import HuggingFaceModel
 from trivium.models.likelihood import bits_per_byte
@@ -65,10 +64,13 @@ class Command:
     corpus: str = "stories"
     """stories, python_docs, python_code, regbench, mqar, induction, needle, a text file or folder, or what trivium
     shards wrote."""
+    shards: Path | None = None
+    """Tokens on disk, in place of --corpus: what trivium shards wrote, or trivium curate with a tokenizer into the
+    folder packed/ of its own. Rows are read as they are wanted, each epoch in an order that --seed draws."""
     tokenizer: str | None = None
     """A model whose tokenizer to use; bytes by default, or that of --start-from or of the shards."""
-    length: int = 256
-    """Tokens in a row."""
+    length: int | None = None
+    """Tokens in a row: 256 by default, and of packed shards always theirs."""
     batch_size: int = 16
     """Rows in a batch, over all processes."""
     budget: str | None = None
@@ -109,8 +111,9 @@ class Command:
         settings = self.settings
         if settings.steps is None and budget is None:
             raise ValueError("say how long to train: --steps 1000, or --budget '1e13 flops' or '600 seconds'")
-        source: Any = self.corpus
-        prepared = Prepared(Path(source)) if isinstance(source, str) and Prepared.there(source) else None
+        source: Any = self.corpus if self.shards is None else str(self.shards)
+        prepared = Prepared.named(source) if self.shards is not None else _prepared(source)
+        length = self.length or (prepared.length if prepared is not None else None) or LENGTH
         tokenizer = self._tokenizer(prepared)
         device = check_there(f"cuda:{os.environ['LOCAL_RANK']}" if self._one_of_many() else self.device)
         if self.start_from is not None:
@@ -118,23 +121,23 @@ class Command:
             model, tokenizer = started.model, started.tokenizer
             if prepared is not None and prepared.shards.facts["vocab_size"] != tokenizer.vocab_size:
                 raise ValueError(
-                    f"{self.corpus} has ids of a vocabulary of {prepared.shards.facts['vocab_size']}, "
+                    f"{source} has ids of a vocabulary of {prepared.shards.facts['vocab_size']}, "
                     f"{self.start_from} one of {tokenizer.vocab_size}; write them with --tokenizer {self.start_from}"
                 )
         else:
             model = recipe.build(tokenizer.vocab_size, seed=settings.seed).to(device)
         if prepared is not None:
             name, held_out = prepared.name, prepared.validation[:HELD_OUT]
-            batches: Any = ShardBatches(prepared.shards, self.length, self.batch_size, settings.seed)
+            batches: Any = prepared.batches(self.length, self.batch_size, settings.seed)
         else:
             corpus = named(source) if isinstance(source, str) else source
             name, held_out = corpus.name, list(corpus["validation"])[:HELD_OUT]
-            batches = Batches(tokenised(corpus["train"], tokenizer), self.length, self.batch_size, settings.seed)
+            batches = Batches(tokenised(corpus["train"], tokenizer), length, self.batch_size, settings.seed)
         if settings.checkpoint_every is None:
             settings = replace(settings, checkpoint_every=100)
 
         def evaluate(model: LanguageModel) -> dict[str, float]:
-            return {"bits_per_byte": bits_per_byte(model, held_out, tokenizer, length=self.length)}
+            return {"bits_per_byte": bits_per_byte(model, held_out, tokenizer, length=length)}
 
         def go_on(model: LanguageModel) -> str:
             written = System(model, tokenizer, name="in training").write(self.sample or "", voice, limit=SAMPLED)
@@ -152,7 +155,7 @@ class Command:
                 settings,
                 folder=self.folder,
                 budget=budget,
-                evaluate=evaluate,
+                evaluate=evaluate if held_out else None,
                 sample=go_on if self.sample else None,
                 trackers=followed,
                 bar=bar,
@@ -171,7 +174,7 @@ class Command:
         if prepared is None:
             return ByteTokenizer() if self.tokenizer is None else load(self.tokenizer).tokenizer
         if self.tokenizer is not None:
-            raise ValueError(f"{self.corpus} is tokenised already; leave out --tokenizer")
+            raise ValueError(f"{prepared.folder} is tokenised already; leave out --tokenizer")
         return restore(prepared.tokenizer_folder)
 
     def _save(self, model: LanguageModel, tokenizer: Any, recipe: Any) -> None:
@@ -215,6 +218,11 @@ class Command:
         out.print(f"{spent.tokens:.3g} tokens, {spent.flops:.3g} FLOPs, {spent.seconds:.0f} s", style="dim")
         if not result.diverged:
             out.print(f"model: {self.folder / 'model'}")
+
+
+def _prepared(source: Any) -> Prepared | None:
+    """The shards that a text names, if it does."""
+    return Prepared(source) if isinstance(source, str) and Prepared.there(source) else None
 
 
 def _made(kind: str, said: Any) -> Any:

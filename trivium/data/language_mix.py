@@ -1,10 +1,7 @@
 """Shares of languages in a sample, such as the one a tokenizer is trained on.
 
-proportional    p_l = n_l / sum n
-temperature t   p_l in proportion to n_l^(1/t): 1 is proportional, infinity gives every language the same
-factors         n_l is multiplied before anything else (Salamandra halves English and code and doubles some others)
-epochs          no language gives more than so many times what it has; what is cut goes to the others, again and
-                again until none has too much
+By size, by temperature, by factors (Salamandra halves English and code and doubles some others), and with a limit to
+how often a language is gone through: see ``data.shares``.
 """
 
 import math
@@ -12,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+
+from trivium.data.shares import capped, tempered
 
 
 @dataclass(frozen=True)
@@ -37,32 +36,13 @@ class LanguageMix:
         Raises ValueError for a language with nothing, a factor for one that is not there, and where even all epochs of
         all languages do not make up the total.
         """
-        if not sizes or min(sizes.values()) <= 0:
-            raise ValueError(f"every language needs some text; got {dict(sizes)}")
-        if strange := set(self.factors) - set(sizes):
-            raise ValueError(f"factors are given for {sorted(strange)}, of which there is no text")
-        power = 0.0 if math.isinf(self.temperature) else 1 / self.temperature
-        weights = {name: (size * self.factors.get(name, 1.0)) ** power for name, size in sizes.items()}
-        weights = {name: 0.0 if self.factors.get(name, 1.0) == 0 else weight for name, weight in weights.items()}
-        if sum(weights.values()) == 0:
-            raise ValueError("all factors are 0, so that nothing is taken")
+        weights = tempered(sizes, self.temperature, self.factors)
         if not total or math.isinf(self.epochs):
-            return {name: weight / sum(weights.values()) for name, weight in weights.items()}
-        caps = {name: self.epochs * sizes[name] / total for name in sizes}
-        if sum(caps[name] for name in weights if weights[name] > 0) < 1 - 1e-9:
-            raise ValueError(f"{self.epochs} epochs of all languages do not make {total}; ask for less")
-        full: set[str] = set()
-        while True:
-            left = 1 - sum(caps[name] for name in full)
-            mass = sum(weight for name, weight in weights.items() if name not in full)
-            shares = {
-                name: caps[name] if name in full else weight / mass * left if mass else 0.0
-                for name, weight in weights.items()
-            }
-            over = {name for name, share in shares.items() if share > caps[name] + 1e-12}
-            if not over:
-                return shares
-            full |= over
+            return weights
+        try:
+            return capped(weights, {name: self.epochs * size / total for name, size in sizes.items()})
+        except ValueError as error:
+            raise ValueError(f"{self.epochs} epochs of all languages do not make {total}; ask for less") from error
 
     def sample(
         self, texts: Mapping[str, Sequence[str]], characters: int, *, generator: torch.Generator

@@ -15,7 +15,8 @@ BATCH = 2048
 """Documents that are held at once."""
 
 
-def _arrow() -> tuple[Any, Any]:
+def packages() -> tuple[Any, Any]:
+    """pyarrow and its Parquet. Raises MissingExtra."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -28,7 +29,7 @@ class DocumentWriter:
     """Documents to Parquet, in groups of ``BATCH``."""
 
     def __init__(self, path: Path) -> None:
-        self.arrow, parquet = _arrow()
+        self.arrow, parquet = packages()
         text = self.arrow.large_string()
         self.schema = self.arrow.schema(
             {"id": text, "text": text, "source": text, "metadata": text, "place": self.arrow.int64()}
@@ -41,16 +42,17 @@ class DocumentWriter:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            self._flush()
+            self.flush()
         self.out.close()
 
     def add(self, one: Document) -> None:
         metadata = json.dumps(one.metadata, sort_keys=True, ensure_ascii=False, default=str)
         self.rows.append((one.id, one.text, one.source, metadata, one.place))
         if len(self.rows) == BATCH:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """End a group here."""
         if self.rows:
             columns = dict(zip(self.schema.names, map(list, zip(*self.rows, strict=True)), strict=True))
             self.out.write_table(self.arrow.table(columns, self.schema))
@@ -59,7 +61,7 @@ class DocumentWriter:
 
 def batches(path: Path) -> Iterator[tuple[Texts, list[int]]]:
     """Documents of a shard with their places, as many at once as were written at once."""
-    _, parquet = _arrow()
+    _, parquet = packages()
     with parquet.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).to_pydict()
@@ -69,7 +71,7 @@ def batches(path: Path) -> Iterator[tuple[Texts, list[int]]]:
 
 def document(path: Path, row: int) -> Document:
     """One document of a shard, by its number from 0; only its row group is read. Raises IndexError."""
-    _, parquet = _arrow()
+    _, parquet = packages()
     with parquet.ParquetFile(path) as file:
         at = row
         for group in range(file.num_row_groups):
@@ -81,9 +83,27 @@ def document(path: Path, row: int) -> Document:
     raise IndexError(f"{path} has no document {row}")
 
 
+def rows(path: Path, begin: int = 0, end: int | None = None) -> Iterator[Document]:
+    """Documents of a shard from one number up to before another, or to the end; groups outside are not read."""
+    _, parquet = packages()
+    with parquet.ParquetFile(path) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            first, start = start, start + file.metadata.row_group(group).num_rows
+            if start <= begin:
+                continue
+            if end is not None and first >= end:
+                return
+            table = file.read_row_group(group).slice(
+                max(begin - first, 0), None if end is None else end - max(begin, first)
+            )
+            for one in table.to_pylist():
+                yield Document(one["id"], one["text"], one["source"], json.loads(one["metadata"]), one["place"])
+
+
 def identities(path: Path) -> Iterator[tuple[str, str, int]]:
     """Source, id and place of each document of a shard."""
-    _, parquet = _arrow()
+    _, parquet = packages()
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(columns=["source", "id", "place"]):
             rows = batch.to_pydict()
@@ -92,7 +112,7 @@ def identities(path: Path) -> Iterator[tuple[str, str, int]]:
 
 def write_marks(path: Path, parts: Any) -> None:
     """Measures to Parquet, a group per part."""
-    arrow, parquet = _arrow()
+    arrow, parquet = packages()
     span = arrow.list_(arrow.struct({"start": arrow.int64(), "end": arrow.int64(), "score": arrow.float64()}))
     out = None
     for marks in parts:
@@ -113,7 +133,7 @@ def write_marks(path: Path, parts: Any) -> None:
 
 def read_marks(path: Path, method: str) -> Iterator[Marks]:
     """The measures of a shard, a batch of documents at a time, under the method's name."""
-    _, parquet = _arrow()
+    _, parquet = packages()
     with parquet.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)

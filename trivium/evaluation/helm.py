@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from trivium.core.method import method
 from trivium.core.nouns import Example, Measure, Observation
-from trivium.data import questions, retrieval, scenes
+from trivium.data import questions, retrieval, scenes, splits
 from trivium.data.perturbations import named
 from trivium.data.questions import Form
 from trivium.data.retrieval import Query
@@ -186,8 +186,7 @@ class Helm:
 
     def instances(self, split: str) -> list[Instance]:
         """Of a split, as contexts with choices."""
-        if split not in ("validation", "test"):
-            raise ValueError(f"the splits are 'validation' and 'test', got {split!r}")
+        splits.check(split)
         if self._ranks:
             return [Instance(one.id, one.text, cluster=one.cluster or one.id) for one in self.queries(split)]
         if self._open:
@@ -207,8 +206,7 @@ class Helm:
         return found[: self.items] if split == "test" else found
 
     def _part(self, every: Sequence[Any], split: str) -> Sequence[Any]:
-        count = len(every) * 2 // 3 if self.items is None else self.items
-        return every[:count] if split == "test" else every[count : count * 3 // 2]
+        return splits.part(every, len(every) * 2 // 3 if self.items is None else self.items, split)
 
     @cached_property
     def _read(self) -> tuple[Any, ...]:

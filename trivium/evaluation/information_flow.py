@@ -39,7 +39,7 @@ from trivium.core.protocols import LanguageModel
 from trivium.data import circuits
 from trivium.evaluation._flow import Asked, Flow, NotAnswered, Sweep, Window, ask, pairs_of, sliding
 from trivium.evaluation._together import absent
-from trivium.models.edits import knockout
+from trivium.models.knockout import knockout
 from trivium.models.system import System
 from trivium.nn.finite import check_finite
 from trivium.nn.modes import evaluating

@@ -48,9 +48,11 @@ class Feed:
             yield step, batch, tokens
 
     def fingerprint(self) -> str:
-        """SHA-256 of the first batch, so that a run does not go on with other data."""
+        """SHA-256 of the first batch, and of all data where it has a digest, so that a run does not go on with other
+        data."""
         batch = self.batches.batch(0)
         parts = [repr(tuple(batch.ids.shape)).encode()]
         for tensor in (batch.ids, batch.mask, batch.segments):
             parts.append(b"-" if tensor is None else tensor.cpu().contiguous().numpy().tobytes())
+        parts.append(getattr(self.batches, "digest", "").encode())
         return files.sha256(b"".join(parts))

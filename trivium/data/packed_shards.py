@@ -1,0 +1,217 @@
+"""Rows of tokens on disk, each of the same length and packed with documents: what ``curated_packing`` writes.
+
+A folder holds, for every shard, ``00000.tokens`` (rows of ``context`` ids, unsigned integers of 16 or 32 bits,
+little-endian) and ``00000.pieces`` (five integers of 64 bits for each piece, see ``fitting.Pieces``), and
+``index.json``, which is written last: without it there is nothing. Beside them stands what training does not read:
+which documents they are, and the manifests of the stage.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trivium.core import files
+from trivium.core.errors import BrokenModel
+from trivium.core.nouns import Batch
+from trivium.data.fitting import Pieces
+from trivium.data.shards import INDEX
+from trivium.data.shuffle import shuffled
+
+FORMAT = 2
+"""Of the index; 1 is that of ``data.shards``."""
+WIDTH = 5
+"""Numbers that tell of a piece."""
+
+
+@dataclass(frozen=True)
+class PackedShards:
+    """Shards that are there whole."""
+
+    folder: Path
+    index: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "PackedShards":
+        """Those of a folder. Raises BrokenModel where one is missing or has another size than the index says."""
+        folder = Path(folder)
+        try:
+            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            if index["format"] != FORMAT:
+                newer = "; update trivium" if index["format"] > FORMAT else ""
+                raise BrokenModel(
+                    f"{folder / INDEX} has format {index['format']!r}, this version packs format {FORMAT}{newer}"
+                )
+            made = cls(folder, index)
+            for shard in made.shards:
+                for name, size in made._sizes(shard).items():
+                    path = folder / f"{shard['name']}.{name}"
+                    if path.stat().st_size != size:
+                        raise BrokenModel(
+                            f"{path} has {path.stat().st_size} bytes where the index says {size}; pack again"
+                        )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BrokenModel(f"{folder} holds no whole packed shards ({error}); pack again") from error
+        return made
+
+    @staticmethod
+    def there(folder: str | Path) -> bool:
+        """Whether the index of a folder is one of packed rows."""
+        try:
+            return "context" in json.loads((Path(folder) / INDEX).read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            return False
+
+    def _sizes(self, shard: Mapping[str, Any]) -> dict[str, int]:
+        tokens = shard["rows"] * self.context * np.dtype(self.index["dtype"]).itemsize
+        return {"tokens": tokens, "pieces": shard["pieces"] * WIDTH * 8}
+
+    @property
+    def shards(self) -> list[Mapping[str, Any]]:
+        return self.index["shards"]
+
+    @property
+    def context(self) -> int:
+        """Tokens in a row."""
+        return self.index["context"]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Of the corpus: what it is called, what it was made of, its vocabulary."""
+        return self.index["facts"]
+
+    @property
+    def rows(self) -> int:
+        return sum(shard["rows"] for shard in self.shards)
+
+    @property
+    def tokens(self) -> int:
+        """Without padding."""
+        return sum(shard["tokens"] for shard in self.shards)
+
+    @property
+    def documents(self) -> int:
+        """That are packed, as often as they were drawn."""
+        return sum(shard["documents"] for shard in self.shards)
+
+    @property
+    def padding(self) -> float:
+        """Share of all places in rows."""
+        return 1 - self.tokens / (self.rows * self.context)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that is here, by the checksums of the index."""
+        return files.sha256(json.dumps(self.index, sort_keys=True).encode())
+
+    def check(self) -> None:
+        """Read every shard and compare it with its SHA-256. Raises BrokenModel."""
+        for shard in self.shards:
+            for name, known in shard["sha256"].items():
+                path = self.folder / f"{shard['name']}.{name}"
+                if not path.is_file() or files.sha256(path) != known:
+                    raise BrokenModel(
+                        f"{path} is gone or was changed: its SHA-256 is not the one in {INDEX}; run the same "
+                        "trivium curate again to make it anew"
+                    )
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """(shards,) rows up to the end of each."""
+        return np.cumsum([shard["rows"] for shard in self.shards])
+
+    @cached_property
+    def _mapped(self) -> list[tuple[NDArray[Any], Pieces]]:
+        found = []
+        for shard in self.shards:
+            tokens, pieces = (self.folder / f"{shard['name']}.{name}" for name in ("tokens", "pieces"))
+            if not shard["rows"]:  # nothing can be mapped of an empty file
+                found.append((np.zeros((0, self.context), self.index["dtype"]), np.zeros((0, WIDTH), "<i8")))
+                continue
+            found.append((
+                np.memmap(tokens, self.index["dtype"], "r", shape=(shard["rows"], self.context)),
+                np.memmap(pieces, "<i8", "r", shape=(shard["pieces"], WIDTH)),
+            ))  # fmt: skip
+        return found
+
+    def place(self, row: int) -> tuple[int, int]:
+        """In which shard a row stands, and as which of its rows. Raises ValueError."""
+        if not 0 <= row < self.rows:
+            raise ValueError(f"there are rows 0 to {self.rows - 1}, not {row}")
+        shard = int(np.searchsorted(self._ends, row, "right"))
+        return shard, row - (int(self._ends[shard - 1]) if shard else 0)
+
+    def pieces(self, shard: int) -> Pieces:
+        """All of a shard."""
+        return self._mapped[shard][1]
+
+    def pieces_of_row(self, shard: int, row: int) -> Pieces:
+        """Those in one row of a shard."""
+        pieces = self._mapped[shard][1]
+        first, last = np.searchsorted(pieces[:, 0], [row, row + 1])
+        return pieces[first:last]
+
+    def ids(self, shard: int, row: int) -> NDArray[Any]:
+        """(context,) of one row of a shard, padding included."""
+        return self._mapped[shard][0][row]
+
+    def read(self, numbers: NDArray[np.int64]) -> Batch:
+        """Rows by their numbers. Each piece is a segment of its own; padding is masked, where there is any."""
+        ids = np.empty((len(numbers), self.context), np.int64)
+        segments, mask = np.zeros_like(ids), np.zeros(ids.shape, bool)
+        for at, number in enumerate(numbers.tolist()):
+            shard, row = self.place(number)
+            ids[at] = self.ids(shard, row)
+            pieces = self.pieces_of_row(shard, row)
+            segments[at, pieces[1:, 1]] = 1
+            mask[at, : pieces[-1, 1] + pieces[-1, 2]] = True
+        segments = torch.from_numpy(segments.cumsum(1))
+        return Batch(torch.from_numpy(ids), None if mask.all() else torch.from_numpy(mask), segments)
+
+
+@dataclass(frozen=True)
+class PackedBatches:
+    """Training batches of packed rows, a pure function of the seed and the step: to go on, the step is all one needs.
+    Each epoch deals every row once, in an order of its own."""
+
+    shards: PackedShards
+    batch_size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if not self.shards.rows:
+            raise ValueError(f"{self.shards.folder} has no rows")
+
+    @property
+    def digest(self) -> str:
+        """Of all the data, so that a run does not go on with other rows."""
+        return self.shards.digest
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in one epoch."""
+        return self.shards.tokens
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """(batch_size,) numbers of the rows that a step sees, counted from 0."""
+        if step < 0:
+            raise ValueError(f"steps are counted from 0, got {step}")
+        taken = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, places = np.divmod(taken, self.shards.rows)
+        numbers = np.empty_like(taken)
+        for epoch in np.unique(epochs):
+            mine = epochs == epoch
+            numbers[mine] = shuffled(places[mine], self.shards.rows, self.seed, "epoch", int(epoch))
+        return numbers
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        return self.shards.read(self.rows(step))
