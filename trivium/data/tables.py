@@ -84,7 +84,7 @@ def document(path: Path, row: int) -> Document:
 
 def rows(path: Path, begin: int = 0, end: int | None = None) -> Iterator[Document]:
     """Documents of a shard from one number up to before another, or to the end; groups outside are not read."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         start = 0
         for group in range(file.num_row_groups):
