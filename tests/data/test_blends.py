@@ -39,6 +39,11 @@ def test_weights_are_shares_of_units_and_epochs_follow():
     assert set(times.tolist()) == {2, 3}
 
 
+def test_whole_epochs_end_with_the_last_document_and_empty_ones_are_drawn_along():
+    group = Group("a", np.arange(4), np.array([0, 2, 0, 3]))
+    assert [group.fill(wanted, 0).count for wanted in (0, 1, 2, 4, 5, 10)] == [0, 1, 3, 3, 4, 8]
+
+
 def test_the_share_achieved_is_that_of_the_weights():
     """Within a thousandth after many draws, on every long prefix too."""
     some = groups(crawl=30_000, wiki=3000)
@@ -82,6 +87,10 @@ def test_the_size_by_default_is_what_there_is_or_what_the_limit_allows():
 def groups_of_one(*counts: int) -> list[Group]:
     starts = np.cumsum([0, *counts])
     return [Group(str(at), np.arange(n) + starts[at], np.ones(n, np.int64)) for at, n in enumerate(counts)]
+
+
+def test_a_weight_of_0_may_name_a_group_that_is_not_there():
+    assert drawn(Blend("words", weights={"a": 1.0, "b": 0, "c": 0}, size=90), groups(a=30, b=3)) == {"a": 90, "b": 0}
 
 
 def test_more_than_four_epochs_are_told(caplog):

@@ -10,6 +10,7 @@ import pytest
 from tests.data.test_plan import content, lines
 from trivium.core.errors import RunMismatch
 from trivium.curation.exact_copies import ExactCopies
+from trivium.curation.gopher import Gopher
 from trivium.data import draws, tables
 from trivium.data.blends import Blend
 from trivium.data.budgets import WordBudget
@@ -73,7 +74,7 @@ def test_a_blend_gives_each_source_its_words_and_all_is_accounted_for(pages, tmp
 @pytest.mark.parametrize("window", [3, 7, 4096])
 def test_one_may_begin_at_any_place(pages, tmp_path, monkeypatch, window):
     monkeypatch.setattr(draws, "WINDOW", window)
-    monkeypatch.setattr(draws, "HELD", 11)
+    monkeypatch.setattr(draws, "CHARACTERS", 500)
     monkeypatch.setattr(tables, "BATCH", 4)
     found = Run(plan(pages, BLEND), tmp_path / "run").go()
     whole = list(found.documents())
@@ -209,6 +210,17 @@ def test_groups_that_are_not_there(pages, tmp_path):
         Run(plan(pages, Blend("words", weights={"web": 1.0})), tmp_path / "two").go()
     assert not list((tmp_path / "two").glob("order/*"))
     assert json.loads((tmp_path / "two/mixed/00000.manifest.json").read_text())["counts"]["kept"] == 35
+
+
+def test_shards_of_which_nothing_stays_and_groups_that_differ_by_little(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(lines(some("web", 5, 9)))
+    (tmp_path / "b.jsonl").write_bytes(lines([Document("x", "a" * 9, "web\0"), Document("y", "b" * 9, "Web")]))
+    (tmp_path / "c.jsonl").write_bytes(lines([Document("z", " ".join(["again"] * 90), "gone")]))
+    rules = Rules((Drop("long", "gopher.word_count > 50"),))
+    asked = Plan([Source(f"{tmp_path}/*.jsonl")], {"gopher": Gopher()}, rules, mixer=Blend("documents", size=14))
+    found = Run(asked, tmp_path / "run").go()
+    assert {name: row["draws"] for name, row in found.groups.items()} == {"web": 10, "web\0": 2, "Web": 2}
+    assert Counter(d.id for d in found.documents()) == dict.fromkeys("01234xy", 2)
 
 
 def test_nothing_stays_and_nothing_can_be_drawn(pages, tmp_path):

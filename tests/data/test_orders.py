@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from trivium.data import orders
 from trivium.data.orders import Draws, Order
 
 
@@ -22,7 +23,8 @@ ORDERS = [[(5, 5)], [(7, 20), (3, 1), (4, 0), (100, 33)], [(0, 0), (2, 3)], [(1,
 
 
 @pytest.mark.parametrize("counts", ORDERS)
-def test_every_place_by_itself_is_what_it_is_in_the_whole(counts):
+def test_every_place_by_itself_is_what_it_is_in_the_whole(counts, monkeypatch):
+    monkeypatch.setattr(orders, "STRETCH", 4)
     order = made(counts, seed=3)
     whole = order.between(0, len(order)).tolist()
     assert len(whole) == len(order) == sum(count for _, count in counts)
@@ -55,6 +57,7 @@ def test_nothing_comes_again_before_all_have_come_and_each_epoch_is_another():
     assert whole[:40] == list(range(40))
     assert sorted(whole[40:80]) == whole[:40] != whole[40:80]
     assert len(set(whole[80:])) == 20
+    assert whole[80:] != whole[40:60]
     assert set(Counter(whole).values()) == {2, 3}
     assert list(made([(40, 100)], seed=6).from_(40)) != whole[40:]
 

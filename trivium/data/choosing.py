@@ -47,7 +47,7 @@ class Group:
 
 
 class Mixer(Protocol):
-    """Says how often each document is drawn."""
+    """Says how often each document is drawn; a dataclass, whose fields are what a run is known by."""
 
     @property
     def by(self) -> str:

@@ -28,8 +28,8 @@ from trivium.data.work import VERSION, Shard, made_by, shelf_of
 
 WINDOW, SPREAD = 2048, 16
 """Places of a window for so many shards; with more shards it is larger, so that pieces do not become tiny."""
-HELD = 1 << 16
-"""Draws that are held at once."""
+CHARACTERS = 1 << 27
+"""About so much text of a shard is held at once; a larger one is gone through several times."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,13 @@ def group(item: Grouping) -> Manifest:
         groups += [measured[place] for place in places] if measured else groups_of(texts, None, item.by)
         sizes += map(UNITS[item.unit], texts.texts)
         identities.append(keys(texts.sources, texts.ids))
-    names, which = np.unique(np.array(groups, str), return_inverse=True)
+    names = sorted(set(groups))
+    code = {group: at for at, group in enumerate(names)}
+    which = np.array([code[group] for group in groups], np.int32)
     with shelf.writing(name, wanted, [item.mixed.fingerprint]) as shard, shard.path(".npz").open("wb") as out:
         key = np.concatenate([np.zeros((0, 2), np.uint64), *identities])
-        np.savez(out, names=names, group=which.astype(np.int32), size=np.array(sizes, np.int64), key=key)
+        np.savez(out, group=which, size=np.array(sizes, np.int64), key=key)
+        shard.facts = {"names": names}
     return made_by(shelf, name, wanted)
 
 
@@ -99,7 +102,9 @@ def order(folder: Path, grouped: Sequence[Manifest], mixer: Mixer, replace: bool
     found = [shelf.find(name, print_of) for name, print_of in wanted.items()]
     if all(made is not None for made in found):
         return [made for made in found if made is not None]
-    columns = [tables.loaded(folder / "grouped" / f"{made.name}.npz") for made in grouped]
+    columns = [
+        tables.loaded(folder / "grouped" / f"{made.name}.npz") | {"names": made.facts["names"]} for made in grouped
+    ]
     ends = np.cumsum([len(of["group"]) for of in columns])
     at, number = _places(columns, mixer)
     for shard, (name, print_of) in enumerate(wanted.items()):
@@ -121,9 +126,9 @@ def _window(shards: int) -> int:
 
 def _places(columns: Sequence[dict[str, Any]], mixer: Mixer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All places, and the number of the document at each."""
-    names = sorted({str(name) for of in columns for name in of["names"]})
+    names = sorted({name for of in columns for name in of["names"]})
     code = {name: at for at, name in enumerate(names)}
-    group = np.concatenate([np.array([code[str(n)] for n in of["names"]], np.int32)[of["group"]] for of in columns])
+    group = np.concatenate([np.array([code[n] for n in of["names"]], np.int32)[of["group"]] for of in columns])
     size, key = (np.concatenate([of[name] for of in columns]) for name in ("size", "key"))
     groups = []
     for name in names:
@@ -142,7 +147,7 @@ def _told(of: dict[str, Any], row: NDArray[np.int64]) -> dict[str, dict[str, int
     told = {}
     for code, name in enumerate(of["names"]):
         mine = of["group"] == code
-        told[str(name)] = {
+        told[name] = {
             "documents": int(mine.sum()), "size": int(of["size"][mine].sum()), "drawn": int((times[mine] > 0).sum()),
             "draws": int(times[mine].sum()), "drawn_size": int((times * of["size"])[mine].sum()),
         }  # fmt: skip
@@ -160,12 +165,12 @@ def draw(item: Drawing) -> Manifest:
     lengths = np.zeros(before.kept, np.int64)
     with shelf.writing(name, wanted, [item.mixed.fingerprint, item.order.fingerprint]) as shard:
         with tables.DocumentWriter(shard.path(".parquet")) as out:
-            window = -1
-            for begin in range(0, len(numbers), HELD):
-                rows = numbers[begin : begin + HELD]
+            window, step = -1, max(CHARACTERS * before.kept // max(before.chars_kept, 1), 1)
+            for begin in range(0, len(numbers), step):
+                rows = numbers[begin : begin + step]
                 held = _held(item, rows)
                 for at, row in zip(
-                    (places[begin : begin + HELD] // item.order.facts["window"]).tolist(),
+                    (places[begin : begin + step] // item.order.facts["window"]).tolist(),
                     rows.tolist(),
                     strict=True,
                 ):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trivium.data.shuffle import shuffled
 
-STRETCH = 1 << 14
+STRETCH = 1 << 18
 """Places that are worked out at once."""
 
 
