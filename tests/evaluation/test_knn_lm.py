@@ -21,7 +21,7 @@ LINES = [f"the {one} went to the {two} and saw the {three}. it was a day in {one
 CORPUS = Corpus("lines", {"train": LINES[:3], "validation": LINES[3:4], "test": [*LINES[4:], "x"]})
 MORE = Corpus("more", CORPUS.splits | {"train": [f"{line} or {other}" for line in LINES[:3] for other in LINES[:3]]})
 TASK = KnnLM(CORPUS, neighbours=5, documents=3, characters=60, temperatures=(0.1, 1.0), batch_size=2)
-MANY = replace(TASK, corpus=MORE)
+MANY = replace(TASK, corpus=MORE, code=8)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_search_that_is_exact_but_for_the_codes(system):
     """All lists probed and all entries asked for: only the stored scores differ from those of the exact search."""
     pytest.importorskip("faiss")
     read = MANY.read(system)
-    whole = replace(MANY, neighbours=len(read["store"]), lists=4, probes=4, code=8)
+    whole = replace(MANY, neighbours=len(read["store"]), lists=4, probes=4)
     exact = whole.figures(system, read)
     recomputed = replace(whole, search="recomputed").figures(system, read)
     stored = replace(whole, search="stored").figures(system, read)
@@ -122,7 +122,7 @@ def test_approximate_search_finds_less_and_tells_how_much(system):
     few = replace(MANY, search="stored", lists=30, probes=1, neighbours=40)
     got = few.figures(system, read)
     store, test = read["store"], read["test"]
-    scores, index = InvertedFile.build(store.keys, lists=30).search(test.keys, 40, 1)
+    scores, index = InvertedFile.build(store.keys, lists=30, code=8).search(test.keys, 40, 1)
     said = store.values[index].masked_fill(scores == -math.inf, -1) == test.values[:, None]
     p = (scores.double() / got.tau).softmax(1).nan_to_num(0).mul(said).sum(1)
     best, own = search(test.keys, store.keys, 40)[1], test.logp.exp()
@@ -185,6 +185,28 @@ def test_centres_in_place_of_entries(system):
     assert found["None"].mixed == pytest.approx(plain.mixed)
 
 
+def test_a_store_on_disk_and_narrow_keys(system, tmp_path):
+    plain = TASK.figures(system, TASK.read(system))
+    kept = replace(TASK, folder=str(tmp_path))
+    for _ in range(2):  # made, and found again
+        assert kept.figures(system, kept.read(system)) == plain
+    narrow = replace(TASK, folder=str(tmp_path / "narrow"), dtype="float16")
+    read = narrow.read(system)
+    assert read["store"].keys.dtype == torch.float16
+    assert replace(TASK, dtype="float16").figures(system, narrow.read(system)) == narrow.figures(system, read)
+    for changed in ({}, {"whiten": True}, {"similarity": "dot"}, {"clusters": 0.5}, {"share": 0.5}):
+        wide, half = (
+            replace(task, **changed).figures(system, read) for task, read in ((TASK, TASK.read(system)), (narrow, read))
+        )
+        assert half.mixed == pytest.approx(wide.mixed, rel=0.02)
+        assert half.mixed != wide.mixed
+    found = kept.vary(system, {"representation": ["ffn", "final"]})["representation"]
+    assert found["ffn"].mixed == pytest.approx(plain.mixed)
+    assert sorted(path.name for path in tmp_path.glob("*")) == ["both", "ffn", "narrow"]
+    with pytest.raises(ValueError, match="made with texts and windows whose digest is"):
+        replace(kept, store=20).read(system)
+
+
 def test_perplexities_per_token_and_per_word_and_what_does_not_compare():
     one = Figures(lm=20.0, mixed=10.0, best=5.0, helped=0.5, share=0.2, temperature=1.0, tokens=10, words=4)
     assert one.perplexity() == pytest.approx(math.e)
@@ -201,9 +223,9 @@ def test_perplexities_per_token_and_per_word_and_what_does_not_compare():
     [
         {"store": 0}, {"tuning": 0}, {"documents": 0}, {"characters": 0}, {"neighbours": 0}, {"grid": 1}, {"length": 1},
         {"batch_size": 0}, {"share": 0.0}, {"share": 1.5}, {"temperatures": ()}, {"temperatures": (0.0,)},
-        {"representation": "no"}, {"similarity": "no"}, {"search": "no"}, {"lists": 0}, {"probes": 0}, {"code": 0},
-        {"tau": "no"}, {"tau": 0.0}, {"tau": math.inf}, {"clusters": 0.0}, {"clusters": 1.1},
-        {"tau": "auto", "similarity": "dot"},
+        {"representation": "no"}, {"similarity": "no"}, {"search": "no"}, {"dtype": "no"}, {"lists": 0},
+        {"probes": 0}, {"code": 0}, {"tau": "no"}, {"tau": 0.0}, {"tau": math.inf}, {"clusters": 0.0},
+        {"clusters": 1.1}, {"tau": "auto", "similarity": "dot"},
     ],
 )  # fmt: skip
 def test_settings_out_of_range(wrong):

@@ -29,6 +29,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -42,7 +43,7 @@ from trivium.data.corpus import Corpus
 from trivium.data.named import named
 from trivium.evaluation._knn import Asked, Figures, Tuned
 from trivium.evaluation._together import together
-from trivium.models.datastore import Entries, Representation, entries
+from trivium.models.datastore import Datastore, Entries, KeyDtype, Representation, entries
 from trivium.models.system import System
 from trivium.nn.clusters import centres_by_class
 from trivium.nn.inverted_file import InvertedFile, recall, rescored
@@ -71,6 +72,10 @@ class KnnLM:
     """Of a split."""
     characters: int = 2_500
     """Of a document, from its beginning."""
+    folder: str | None = None
+    """Where the store's keys are kept, and found again; None: in memory."""
+    dtype: KeyDtype = "float32"
+    """Of the store's keys."""
     neighbours: int = 64
     representation: Representation = "ffn"
     similarity: Similarity = "l2"
@@ -135,7 +140,12 @@ class KnnLM:
             raise ValueError(f"tau divides the scores and must be positive, got {self.tau}")
         if not self.temperatures or not all(0 < one < math.inf for one in self.temperatures):
             raise ValueError(f"temperatures must be positive, at least one; got {self.temperatures}")
-        for name, words in (("representation", Representation), ("similarity", Similarity), ("search", Search)):
+        for name, words in (
+            ("representation", Representation),
+            ("similarity", Similarity),
+            ("search", Search),
+            ("dtype", KeyDtype),
+        ):
             if getattr(self, name) not in get_args(words):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(words))}; got {getattr(self, name)!r}")
 
@@ -158,11 +168,20 @@ class KnnLM:
     def read(self, system: System, bar: Bar | None = None) -> Mapping[str, Entries]:
         """The store, the tuning tokens and the test tokens: all that the model is asked for."""
         made = {}
-        for name, split, limit in (("store", "train", self.store), ("tuning", "validation", self.tuning)):
-            texts = self.text[split]
-            made[name] = self._entries(system, texts, limit, bar, likelihoods=name != "store")
+        made["store"] = Datastore.build(
+            system,
+            self.text["train"],
+            folder=None if self.folder is None else Path(self.folder) / self.representation,
+            representation=self.representation,
+            dtype=self.dtype,
+            length=self.length,
+            batch_size=self.batch_size,
+            limit=self.store,
+            bar=bar,
+        ).entries
+        made["tuning"] = self._entries(system, self.text["validation"], self.tuning, bar)
         texts = [example.text for example in self.examples("test")]
-        made["test"] = self._entries(system, texts, None, bar, likelihoods=True)
+        made["test"] = self._entries(system, texts, None, bar)
         return made
 
     def figures(self, system: System, read: Mapping[str, Entries]) -> Figures:
@@ -212,9 +231,7 @@ class KnnLM:
             found.setdefault(factor, {})[level] = task.figures(system, read)
         return found
 
-    def _entries(
-        self, system: System, texts: Sequence[str], limit: int | None, bar: Bar | None, *, likelihoods: bool
-    ) -> Entries:
+    def _entries(self, system: System, texts: Sequence[str], limit: int | None, bar: Bar | None) -> Entries:
         return entries(
             system,
             texts,
@@ -222,7 +239,7 @@ class KnnLM:
             length=self.length,
             batch_size=self.batch_size,
             limit=limit,
-            likelihoods=likelihoods,
+            likelihoods=True,
             bar=bar,
         )
 
@@ -297,7 +314,7 @@ class KnnLM:
         read = dict(self.read(system))
         if split != "test":
             texts = [example.text for example in self.examples(split)]
-            read["test"] = self._entries(system, texts, None, None, likelihoods=True)
+            read["test"] = self._entries(system, texts, None, None)
         found = self._tuned(read["store"], read["tuning"], read["test"])
         asked, neighbours, mixed, best = found.asked, found.neighbours, found.mixed, found.best
         observed = []

@@ -163,4 +163,5 @@ def whitening(
     mean = wide.mean(0)
     values, vectors = torch.linalg.eigh((wide - mean).mT @ (wide - mean) / len(wide))
     scale = values.clamp(min=floor * float(values[-1])).rsqrt()
-    return mean.to(keys.dtype), (vectors * scale).to(keys.dtype)
+    dtype = torch.promote_types(keys.dtype, torch.float32)
+    return mean.to(dtype), (vectors * scale).to(dtype)
