@@ -48,6 +48,7 @@ class Command:
 
         trivium train --shards runs/clean/packed --steps 500
 
+    Then trivium trace runs/clean ID tells of a document where it came from and what became of it.
     """
 
     plan: Positional[Path | None] = None
