@@ -96,3 +96,42 @@ def test_what_is_exported_is_what_is_drawn_in_its_order(pages, tmp_path, capsys)
 def test_bad_input(words, said, tmp_path, capsys):
     assert curate(*words, "--folder", str(tmp_path / "run")) == cli.BAD_INPUT
     assert said in capsys.readouterr().err
+
+
+def test_packed_rows_are_written_checked_and_trained_on(pages, tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = ["--sources", pages, "--folder", str(folder), "--context", "64", "--held-out", "0.1"]
+    assert curate(*words, "--pack", "best_fit") == cli.OK
+    said = capsys.readouterr().out
+    assert "tokens in" in said
+    assert "rows of 64" in said
+    assert curate(*words, "--pack", "best_fit", "--json") == cli.OK
+    told = json.loads(capsys.readouterr().out)["packed"]
+    assert told["documents"] + told["held_out"] == 40
+    assert told["held_out"] > 0
+    packed = str(folder / "packed")
+    assert cli.run(["shards", "all", "--folder", packed, "--check"]) == cli.OK
+    small = ["--architecture", "llama(width=16, depth=1, heads=2, hidden=24)", "--batch-size", "2", "--steps", "2"]
+    small += ["--folder", str(tmp_path / "train"), "--json"]
+    capsys.readouterr()
+    assert cli.run(["train", "--shards", packed, *small]) == cli.OK
+    told = json.loads(capsys.readouterr().out)
+    assert told["spent"]["tokens"] <= 2 * 2 * 64
+    assert "bits_per_byte" in told
+    for bad, said in (
+        (["--shards", str(folder)], f"holds no shards of tokens; give {packed}"),
+        (["--shards", packed, "--length", "32"], "packed to rows of 64 tokens; leave out the length"),
+        (["--shards", packed, "--tokenizer", "tiny"], "is tokenised already; leave out --tokenizer"),
+        (["--shards", str(tmp_path)], "make them with trivium shards, or with trivium curate --tokenizer NAME"),
+    ):
+        assert cli.run(["train", *bad, *small]) == cli.BAD_INPUT
+        assert said in capsys.readouterr().err
+    assert curate(*words, "--pack", "concatenate") == cli.BAD_INPUT
+    assert "with another tokenizer or otherwise" in capsys.readouterr().err
+    assert curate(*words, "--pack", "concatenate", "--replace") == cli.OK
+    assert curate(*words[:4], "--pack", "concatenate", "--context", "1") == cli.BAD_INPUT
+    assert "got context 1" in capsys.readouterr().err
+    tokens = folder / "packed/train/00000.tokens"
+    tokens.write_bytes(b"\0" * tokens.stat().st_size)
+    assert cli.run(["shards", "all", "--folder", packed, "--check"]) == cli.IN_THE_WAY
+    assert "is gone or was changed" in capsys.readouterr().err

@@ -38,6 +38,8 @@ ORDER = (
     "generate",
     "train",
     "shards",
+    "curate",
+    "trace",
     "draft",
     "decoder",
     "stories",

@@ -48,7 +48,7 @@ class Command:
 
         trivium train --shards runs/clean/packed --steps 500
 
-    trivium trace runs/clean ID tells of one document where it came from and what became of it.
+    Then trivium trace runs/clean ID tells of a document where it came from and what became of it.
     """
 
     plan: Positional[Path | None] = None
@@ -96,14 +96,14 @@ class Command:
     """Print the outcome as JSON."""
 
     def run(self) -> int:
-        plan, worker, packing = self._plan(), engine(self.engine, self.workers), self._packing()
+        plan, worker = self._plan(), engine(self.engine, self.workers)
+        packing, tokenizer = self._packing()
         found = Run(plan, self.folder, replace=self.replace).go(worker)
         report = curated.write(self.folder, plan)
         if self.export is not None:
             self._export(found)
         packed = None
         if packing is not None:
-            tokenizer: Any = ByteTokenizer() if self.tokenizer is None else load(self.tokenizer).tokenizer
             packed = packing.go(found.kept, tokenizer, worker, replace=self.replace)
         if self.json:
             print_json(_plain(found) | ({} if packed is None else {"packed": _packed(packed)}))
@@ -111,10 +111,12 @@ class Command:
         self._tell(report, packed)
         return 0
 
-    def _packing(self) -> Packing | None:
+    def _packing(self) -> tuple[Packing | None, Any]:
+        """How to pack, where it is asked for, and with which tokenizer."""
         if self.tokenizer is None and self.pack is None:
-            return None
-        return Packing(self.pack or "best_fit", self.context, self.held_out)
+            return None, None
+        packing = Packing(self.pack or "best_fit", self.context, self.held_out)
+        return packing, ByteTokenizer() if self.tokenizer is None else load(self.tokenizer).tokenizer
 
     def _plan(self) -> Plan:
         """Raises ValueError for no plan, or two."""

@@ -162,7 +162,7 @@ class PackedShards:
         return self._mapped[shard][0][row]
 
     def read(self, numbers: NDArray[np.int64]) -> Batch:
-        """Rows by their numbers. Each piece is a segment of its own; padding is masked, where there is any."""
+        """Rows by their numbers. Each piece is a segment of its own, and padding is masked."""
         ids = np.empty((len(numbers), self.context), np.int64)
         segments, mask = np.zeros_like(ids), np.zeros(ids.shape, bool)
         for at, number in enumerate(numbers.tolist()):
@@ -171,8 +171,8 @@ class PackedShards:
             pieces = self.pieces_of_row(shard, row)
             segments[at, pieces[1:, 1]] = 1
             mask[at, : pieces[-1, 1] + pieces[-1, 2]] = True
-        segments = torch.from_numpy(segments.cumsum(1))
-        return Batch(torch.from_numpy(ids), None if mask.all() else torch.from_numpy(mask), segments)
+        segments = np.cumsum(segments, 1)  # not in torch, where a meter would count it to the step beside it
+        return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(segments))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from trivium.data.tables import packages
+from trivium.data import tables
+
+TYPES = {"id": "large_string", "source": "large_string", "place": "int64", "tokens": "int64", "held_out": "bool"}
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,9 @@ class PackedDocument:
 
 def write_documents(path: Path, rows: Sequence[PackedDocument]) -> None:
     """To Parquet."""
-    pa, parquet = packages()
-    text = pa.large_string()
-    types = {"id": text, "source": text, "place": pa.int64(), "tokens": pa.int64(), "held_out": pa.bool_()}
-    schema = pa.schema(types)
-    columns = map(list, zip(*map(astuple, rows), strict=True)) if rows else [[] for _ in types]
-    table = pa.table(dict(zip(types, columns, strict=True)), schema)
-    parquet.write_table(table, path, compression="zstd")
+    tables.write_rows(path, TYPES, [astuple(row) for row in rows])
 
 
 def read_documents(path: Path) -> Iterator[PackedDocument]:
     """All of a shard, in order."""
-    _, parquet = packages()
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches():
-            yield from (PackedDocument(**row) for row in batch.to_pylist())
+    return (PackedDocument(**row) for row in tables.read_rows(path))

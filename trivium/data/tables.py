@@ -1,7 +1,7 @@
 """Tables of a curation on disk: documents with their places, measures beside them, sketches."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ BATCH = 2048
 """Documents that are held at once."""
 
 
-def packages() -> tuple[Any, Any]:
-    """pyarrow and its Parquet. Raises MissingExtra."""
+def _arrow() -> tuple[Any, Any]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -29,7 +28,7 @@ class DocumentWriter:
     """Documents to Parquet, in groups of ``BATCH``."""
 
     def __init__(self, path: Path) -> None:
-        self.arrow, parquet = packages()
+        self.arrow, parquet = _arrow()
         text = self.arrow.large_string()
         self.schema = self.arrow.schema(
             {"id": text, "text": text, "source": text, "metadata": text, "place": self.arrow.int64()}
@@ -61,7 +60,7 @@ class DocumentWriter:
 
 def batches(path: Path) -> Iterator[tuple[Texts, list[int]]]:
     """Documents of a shard with their places, as many at once as were written at once."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).to_pydict()
@@ -71,7 +70,7 @@ def batches(path: Path) -> Iterator[tuple[Texts, list[int]]]:
 
 def document(path: Path, row: int) -> Document:
     """One document of a shard, by its number from 0; only its row group is read. Raises IndexError."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         at = row
         for group in range(file.num_row_groups):
@@ -85,7 +84,7 @@ def document(path: Path, row: int) -> Document:
 
 def rows(path: Path, begin: int = 0, end: int | None = None) -> Iterator[Document]:
     """Documents of a shard from one number up to before another, or to the end; groups outside are not read."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         start = 0
         for group in range(file.num_row_groups):
@@ -103,7 +102,7 @@ def rows(path: Path, begin: int = 0, end: int | None = None) -> Iterator[Documen
 
 def identities(path: Path) -> Iterator[tuple[str, str, int]]:
     """Source, id and place of each document of a shard."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(columns=["source", "id", "place"]):
             rows = batch.to_pydict()
@@ -112,7 +111,7 @@ def identities(path: Path) -> Iterator[tuple[str, str, int]]:
 
 def write_marks(path: Path, parts: Any) -> None:
     """Measures to Parquet, a group per part."""
-    arrow, parquet = packages()
+    arrow, parquet = _arrow()
     span = arrow.list_(arrow.struct({"start": arrow.int64(), "end": arrow.int64(), "score": arrow.float64()}))
     out = None
     for marks in parts:
@@ -133,7 +132,7 @@ def write_marks(path: Path, parts: Any) -> None:
 
 def read_marks(path: Path, method: str) -> Iterator[Marks]:
     """The measures of a shard, a batch of documents at a time, under the method's name."""
-    _, parquet = packages()
+    _, parquet = _arrow()
     with parquet.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
@@ -151,3 +150,19 @@ def loaded(path: Path) -> dict[str, Any]:
     """The columns of a sketch."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def write_rows(path: Path, types: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """A table of these columns, whose types are called as in Arrow."""
+    arrow, parquet = _arrow()
+    schema = arrow.schema({name: arrow.type_for_alias(type) for name, type in types.items()})
+    columns = map(list, zip(*rows, strict=True)) if rows else [[] for _ in types]
+    parquet.write_table(arrow.table(dict(zip(types, columns, strict=True)), schema), path, compression="zstd")
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Its rows, in order."""
+    _, parquet = _arrow()
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()

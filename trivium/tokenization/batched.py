@@ -22,6 +22,7 @@ from trivium.core.protocols import Tokenizer
 from trivium.tokenization._bytes import bytes_of_text, without_surrogates
 from trivium.tokenization.byte import ByteTokenizer
 from trivium.tokenization.huggingface import HuggingFaceTokenizer
+from trivium.tokenization.transforms import ARITHMETIC, CaseTokenizer, mark_case
 
 Ids = NDArray[np.uint32]
 Encode = Callable[[Sequence[str]], list[Ids]]
@@ -45,6 +46,9 @@ _LONE = re.compile("(?<![\\s\u180e]) (?![\\s\u180e])")
 
 def encoder(tokenizer: Tokenizer) -> Encode:
     """The fastest way to encode many texts that gives what ``tokenizer.encode`` gives."""
+    if isinstance(tokenizer, CaseTokenizer):
+        below = encoder(tokenizer.below)
+        return lambda texts: below([mark_case(text) for text in texts])
     if isinstance(tokenizer, ByteTokenizer):
         return lambda texts: [np.frombuffer(bytes_of_text(text), np.uint8).astype(np.uint32) for text in texts]
     backend = (
@@ -69,15 +73,15 @@ def splits_at_spaces(said: dict[str, Any]) -> bool:
     steps = pre["pretokenizers"] if pre.get("type") == "Sequence" else [pre]
     if not steps or steps[-1].get("type") != "ByteLevel" or steps[-1].get("add_prefix_space"):
         return False
-    splits = [step for step in steps[:-1] if step.get("type") != "Digits"]  # which cut more, never less
-    known = steps[-1].get("use_regex", True) or bool(splits)
-    return known and all(
-        step.get("type") == "Split"
-        and step.get("behavior") == "Isolated"
-        and not step.get("invert")
-        and step.get("pattern", {}).get("Regex") in SPLITS.values()
-        for step in splits
-    )
+    patterns = [_isolated(step) for step in steps[:-1] if step.get("type") != "Digits"]
+    words = [pattern for pattern in patterns if pattern != ARITHMETIC]  # which, like Digits, cuts more, never less
+    return bool(words or steps[-1].get("use_regex", True)) and all(pattern in SPLITS.values() for pattern in words)
+
+
+def _isolated(step: dict[str, Any]) -> str | None:
+    """The pattern whose matches a step makes words of; None where it does something else."""
+    plain = step.get("type") == "Split" and step.get("behavior") == "Isolated" and not step.get("invert")
+    return step.get("pattern", {}).get("Regex") if plain else None
 
 
 def _library(backend: Any, texts: Sequence[str]) -> list[Ids]:

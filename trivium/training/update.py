@@ -89,10 +89,12 @@ class Updater:
         return loss
 
     def _key(self, batch: Batch) -> tuple[object, ...] | None:
-        """What the cost of a pass depends on, where shapes tell."""
+        """What the cost of a pass depends on, where that can be told before."""
         if not getattr(self.model, "cost_by_shape", True):  # a trained part is no language model
             return None
-        return (self.run, *batch.ids.shape, batch.mask is None, batch.segments is None)
+        whole = batch.mask is None or bool(batch.mask.all())  # a model does less where nothing is masked, or apart
+        together = batch.segments is None or bool((batch.segments == batch.segments[:, :1]).all())
+        return (self.run, *batch.ids.shape, whole, together)
 
     def _cast(self, batch: Batch) -> torch.autocast:
         return torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
