@@ -1,9 +1,10 @@
 """datatrove's side of the curation benchmark, run by the Python of an environment in which it is installed.
 
 It reads the documents from the file that its argument names and, for each piece of work that a line asks for, does it
-once and says how long that took and how many documents it kept.
+once and says how long that took and how many documents it kept, or tokens it wrote.
 """
 
+import inspect
 import json
 import sys
 import tempfile
@@ -19,7 +20,7 @@ def main(said: dict[str, Any]) -> None:
     logger.remove()
     rows = [json.loads(line) for line in Path(said["file"]).read_text(encoding="utf-8").splitlines()]
     fresh = lambda: [Document(text=row["text"], id=row["id"]) for row in rows]  # noqa: E731
-    work = {"tag": tag, "minhash": minhash}
+    work = {"tag": tag, "minhash": minhash, "pack": lambda documents: pack(documents, said["tokenizer"])}
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         documents = fresh()
@@ -54,6 +55,18 @@ def minhash(documents: list[Any]) -> int:
             step.run(None, bucket, config.num_buckets)
         steps.MinhashDedupCluster(input_folder=buckets, output_folder=gone, config=config).run(None, 0, 1)
         return sum(1 for _ in steps.MinhashDedupFilter(input_folder=gone).run(documents, 0, 1))
+
+
+def pack(documents: list[Any], tokenizer: str) -> int:
+    """Its tokeniser, from documents to a file of tokens with their ends; rows it cuts when it reads."""
+    from datatrove.pipeline.tokens import DocumentTokenizer  # type: ignore[import-not-found]
+
+    known = inspect.signature(DocumentTokenizer).parameters
+    unshuffled = {name: False for name in ("shuffle", "shuffle_documents") if name in known}
+    with tempfile.TemporaryDirectory() as home:
+        step = DocumentTokenizer(home, tokenizer_name_or_path=tokenizer, eos_token="<|eos|>", **unshuffled)
+        step.run(iter(documents), 0, 1)
+        return sum(path.stat().st_size for path in Path(home).glob("*.ds")) // 2
 
 
 if __name__ == "__main__":

@@ -3,14 +3,19 @@
 datatrove wants packages of its own, so ``--peers`` names the Python of an environment that has it; without, only memory
 is measured. Both sides have their documents in memory and run in one process: the rules of Gopher and C4 in datatrove's
 reading, and MinHash from documents to those that stay (5 words, 14 x 8). datatrove stops at the first filter that drops
-a document, and we measure them all. Memory is the peak of a process that curates files by plan, at two sizes.
+a document, and we measure them all. Tokens are made of real text, Python's standard library, by one byte-level BPE: we
+pack them to rows with an index and checksums, datatrove writes them end to end; a process starts with no word known.
+Memory is the peak of a process that curates files by plan, at two sizes.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +24,13 @@ from benchmarks.pairs import processor, ratio_of, seconds
 from trivium.curation.c4 import C4
 from trivium.curation.gopher import Gopher
 from trivium.curation.near_copies import NearCopies
+from trivium.data.curated_packing import Packing
 from trivium.data.curating import curated, measured
 from trivium.data.marks import Texts
+from trivium.data.plan import Plan, Run, Source
 from trivium.data.planted import planted
+from trivium.data.python_docs import python_code
+from trivium.tokenization.training import TokenizerRecipe
 
 COUNT, TARGET = 20_000, 2.0
 SMALL, FLAT = 50_000, 1.2
@@ -44,8 +53,9 @@ def run(*, peers: str | None = None, count: int = COUNT, repeats: int = 5, large
     rows: list[dict[str, Any]] = []
     notes = [processor(), f"{count:,} generated documents of about 1,100 characters"]
     if peers is not None:
-        rows, said = _speeds(peers, count, repeats)
-        notes += said
+        for rows_of, said in (_speeds(peers, count, repeats), _packing(peers, count, repeats)):
+            rows += rows_of
+            notes += said
     if large:
         rows.append(_memory(min(SMALL, large // 2), large))
         notes.append("of memory the figures are kilobytes, where others are seconds")
@@ -67,6 +77,36 @@ def _speeds(python: str, count: int, repeats: int) -> tuple[list[dict[str, Any]]
                 mine, peer = ([pair[side] for pair in took] for side in (0, 1))
                 rows.append(ratio_of(f"{name} / datatrove", mine, peer, TARGET))
     return rows, notes
+
+
+def _packing(python: str, count: int, repeats: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Documents to packed shards, in a folder of its own each time so that nothing is remembered."""
+    found = list(python_code()["train"])[:count]
+    texts = Texts([str(number) for number in range(len(found))], found, ["python"] * len(found))
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        _write(home / "documents.jsonl", texts)
+        tokenizer = TokenizerRecipe("bpe", 8000).train(found[:100])
+        tokenizer.save(home / "tokenizer")  # type: ignore[attr-defined]
+        kept = Run(Plan([Source(str(home / "documents.jsonl"))]), home / "run").go(show=False).kept
+
+        def ours(turn: int) -> tuple[float, int]:
+            folder = home / f"turn{turn}"
+            shutil.copytree(home / "run", folder)
+            began = time.perf_counter()
+            made = Packing(held_out=0).go(replace(kept, folder=folder), tokenizer, show=False)
+            took = time.perf_counter() - began
+            shutil.rmtree(folder)
+            return took, made.tokens
+
+        said = {"file": str(home / "documents.jsonl"), "tokenizer": str(home / "tokenizer/tokenizer.json")}
+        with worker(python, "_datatrove.py", said) as ask:
+            (_, tokens), theirs = ours(0), ask("pack")["kept"]  # the first of each is a warm-up
+            took = [(ours(turn)[0], ask("pack")["seconds"]) for turn in range(1, repeats + 1)]
+    mine, peer = ([pair[side] for pair in took] for side in (0, 1))
+    characters = sum(map(len, found))
+    notes = [f"pack: {characters:,} characters of real text; we write {tokens:,} tokens, datatrove {theirs:,}"]
+    return [ratio_of("tokenise and pack / datatrove", mine, peer, TARGET)], notes
 
 
 def _tag(texts: Texts) -> int:

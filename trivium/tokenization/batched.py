@@ -12,6 +12,7 @@ there is (other ways of splitting, texts that spell an added token) goes through
 import json
 import re
 import unicodedata
+from array import array
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -132,5 +133,5 @@ class _Words:
         new = [*((self.first, word, word) for word in first), *((self.spaced, word, f" {word}") for word in spaced)]
         made = self.backend.encode_batch_fast([text for *_, text in new], add_special_tokens=False) if new else []
         for (known, word, _), one in zip(new, made, strict=True):
-            known[word] = np.array(one.ids, np.uint32).tobytes()
+            known[word] = array("I", one.ids).tobytes()
         return [(known, word) for known, word, _ in new if len(word) > WORD]
