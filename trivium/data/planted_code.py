@@ -8,7 +8,8 @@ What is planted, under ``metadata["planted"]``:
     xml          a file of XML under the name of a module
     markup       a page of HTML that shows nothing
     bare         a module without a comment
-    secret       a module with keys, tokens and passwords put in; their places are in ``metadata["spans"]``
+    secret       a module with keys, tokens and passwords put in, one password in five without quotes; their places
+                 are in ``metadata["spans"]``
     lookalike    a module with what looks like a secret and is none: hashes, identifiers, sequences, placeholders
 
 Everything else is clean, and with documentation. Secrets are drawn at random: none opens anything. A document depends
@@ -174,7 +175,8 @@ def _private_key(draw: random.Random) -> tuple[str, str, str]:
 
 def _password(draw: random.Random) -> tuple[str, str, str]:
     name = draw.choice(("password", "db_password", "api_key", "client_secret", "passwd"))
-    return f'{name} = "', draw.choice(_WORDS) + "".join(draw.choices(_ALPHANUMERIC + "!%*", k=9)), '"'
+    before, after = draw.choice([(f'{name} = "', '"')] * 4 + [(f"# export {name.upper()}=", "")])
+    return before, draw.choice(_WORDS) + "".join(draw.choices(_ALPHANUMERIC + "!%*", k=9)), after
 
 
 def _entropy(draw: random.Random) -> tuple[str, str, str]:
