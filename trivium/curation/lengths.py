@@ -72,6 +72,6 @@ def _counted(text: str) -> dict[str, int]:
         "bytes": len(text.encode("utf-8", "surrogatepass")),
         "words": len(text.split()),
         "lines": len(lines),
-        "paragraphs": sum(bool(part.strip()) for part in _BLANK.split(text.replace("\r\n", "\n"))),
+        "paragraphs": sum(bool(part.strip()) for part in _BLANK.split(text)),
         "longest_line": max(map(len, lines), default=0),
     }

@@ -84,15 +84,11 @@ class Repetitions:
 def runs(numbers: NDArray[np.uint32], period: int) -> list[tuple[int, int, int]]:
     """Longest stretches (start, end, times) of periods up to this one that stand at least three times, in order; none
     lies within one of a shorter period."""
-    found: list[tuple[int, int, int]] = []
+    found: dict[tuple[int, int], int] = {}
     for p in range(1, min(period, len(numbers) // FEWEST) + 1):
         edges = np.diff(np.concatenate(([0], (numbers[p:] == numbers[:-p]).astype(np.int8), [0])))
         starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) + p
         long = ends - starts >= FEWEST * p
-        shorter = np.array([(a, b) for a, b, _ in sorted(found)], np.int64).reshape(-1, 2)
-        reach = np.maximum.accumulate(shorter[:, 1]) if len(shorter) else shorter[:, 1]
         for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
-            before = int(np.searchsorted(shorter[:, 0], start, side="right"))
-            if not before or reach[before - 1] < end:
-                found.append((start, end, (end - start) // p))
-    return sorted(found)
+            found.setdefault((start, end), (end - start) // p)  # one within a shorter period's has its very ends
+    return sorted((start, end, times) for (start, end), times in found.items())
