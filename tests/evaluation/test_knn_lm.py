@@ -185,6 +185,44 @@ def test_centres_in_place_of_entries(system):
     assert found["None"].mixed == pytest.approx(plain.mixed)
 
 
+def test_centres_that_learn_their_words_say_more_with_all_of_them(system):
+    read = MANY.read(system)
+    for changed in ({}, {"similarity": "dot"}):
+        fixed = replace(MANY, clusters=0.1, neighbours=20, **changed)
+        learned = replace(fixed, learned=8)
+        plain, trained = fixed.figures(system, read), learned.figures(system, read)
+        assert trained.entries == plain.entries
+        assert trained.mixed < plain.mixed
+        assert learned.figures(system, read) == trained
+    control = replace(learned, shuffled=True).figures(system, read)
+    assert control.mixed > trained.mixed + 0.1 * trained.tokens
+    found = replace(MANY, clusters=0.1, neighbours=20).vary(system, {"learned": [0, 8]})["learned"]
+    assert found["8"].mixed < found["0"].mixed
+
+
+def test_another_model_in_place_of_neighbours(system):
+    other = System(wrapped("llama", seed=1, vocab_size=259), ByteTokenizer(), "other")
+    got = TASK.beside(system, other)
+    tuning, test = ([entries(one, texts, likelihoods=True).logp for one in (system, other)]
+                    for texts in (CORPUS["validation"], [text[:60] for text in CORPUS["test"]]))  # fmt: skip
+    losses = [-float(((1 - at / 199) * tuning[0].exp() + at / 199 * tuning[1].exp()).log().mean()) for at in range(200)]
+    share = losses.index(min(losses)) / 199
+    assert 0 < share < 1
+    assert got.share == pytest.approx(share)
+    assert got.mixed == pytest.approx(-float(((1 - share) * test[0].exp() + share * test[1].exp()).log().sum()))
+    assert got.best == pytest.approx(-float(torch.maximum(*test).sum()))
+    assert got.lm == pytest.approx(TASK.figures(system, TASK.read(system)).lm)
+    assert TASK.beside(system, system).gain_over(got) != 0
+    words = System(wrapped("llama", seed=1, vocab_size=259), Backwards(), "backwards")
+    with pytest.raises(ValueError, match="made and backwards read other tokens"):
+        TASK.beside(system, words)
+
+
+class Backwards(ByteTokenizer):
+    def encode(self, text):
+        return super().encode(text)[::-1]
+
+
 def test_a_store_on_disk_and_narrow_keys(system, tmp_path):
     plain = TASK.figures(system, TASK.read(system))
     kept = replace(TASK, folder=str(tmp_path))
@@ -194,7 +232,7 @@ def test_a_store_on_disk_and_narrow_keys(system, tmp_path):
     read = narrow.read(system)
     assert read["store"].keys.dtype == torch.float16
     assert replace(TASK, dtype="float16").figures(system, narrow.read(system)) == narrow.figures(system, read)
-    for changed in ({}, {"whiten": True}, {"similarity": "dot"}, {"clusters": 0.5}, {"share": 0.5}):
+    for changed in ({}, {"whiten": True}, {"clusters": 0.5}):
         wide, half = (
             replace(task, **changed).figures(system, read) for task, read in ((TASK, TASK.read(system)), (narrow, read))
         )
@@ -225,7 +263,7 @@ def test_perplexities_per_token_and_per_word_and_what_does_not_compare():
         {"batch_size": 0}, {"share": 0.0}, {"share": 1.5}, {"temperatures": ()}, {"temperatures": (0.0,)},
         {"representation": "no"}, {"similarity": "no"}, {"search": "no"}, {"dtype": "no"}, {"lists": 0},
         {"probes": 0}, {"code": 0}, {"tau": "no"}, {"tau": 0.0}, {"tau": math.inf}, {"clusters": 0.0},
-        {"clusters": 1.1}, {"tau": "auto", "similarity": "dot"},
+        {"clusters": 1.1}, {"learned": -1}, {"learned": 2}, {"tau": "auto", "similarity": "dot"},
     ],
 )  # fmt: skip
 def test_settings_out_of_range(wrong):

@@ -1,9 +1,13 @@
 """Centres of each class: means of its own rows, as many as its share."""
 
+import warnings
+
+import numpy as np
 import pytest
 import torch
 
 from trivium.core.seeds import generator
+from trivium.nn import clusters
 from trivium.nn.clusters import centres_by_class
 
 
@@ -31,6 +35,20 @@ def test_a_share_of_one_keeps_every_row_and_copies_are_one_centre():
     centres, of = centres_by_class(rows[:2].repeat(10, 1), torch.ones(20, dtype=torch.int64), 0.5)
     assert torch.equal(centres, rows[:2].unique(dim=0))
     assert of.tolist() == [1, 1]
+
+
+def test_a_centre_without_rows_is_left_out(monkeypatch, recwarn):
+    rows, classes = torch.randn(20, 4, generator=generator(1, "rows")), torch.zeros(20, dtype=torch.int64)
+
+    def lost(points, number, **settings):
+        warnings.warn("One of the clusters is empty.", UserWarning, stacklevel=2)
+        return None, np.where(np.arange(len(points)) < 5, 0, 3)
+
+    monkeypatch.setattr(clusters, "kmeans2", lost)
+    centres, of = centres_by_class(rows, classes, 0.2)
+    torch.testing.assert_close(centres, torch.stack((rows[:5].mean(0), rows[5:].mean(0))))
+    assert of.tolist() == [0, 0]
+    assert not recwarn
 
 
 def test_the_seed_is_in_charge():

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -94,3 +94,26 @@ class Tuned:
     @cached_property
     def best(self) -> Tensor:
         return oracle(self.asked.own, self.neighbours)
+
+
+def figures(
+    read: Entries, said: Tensor, share: float, words: int, answered: Tensor | None = None, **more: Any
+) -> Figures:
+    """Of tokens as the model read them, and what others say of them; ``more``: further fields by name."""
+    assert read.logp is not None
+    own = read.logp
+    mixed = interpolate(own, said, share, answered)
+    more = {"temperature": math.nan, **more}
+    texts = (read.text == number for number in read.text.unique().tolist())
+    return Figures(
+        lm=-float(own.sum()),
+        mixed=-float(mixed.sum()),
+        best=-float(oracle(own, said).sum()),
+        helped=float((said > own).double().mean()),
+        share=share,
+        tokens=len(own),
+        words=words,
+        by_text=tuple((-float(own[mine].mean()), -float(mixed[mine].mean())) for mine in texts),
+        unanswered=0 if answered is None else int((~answered).sum()),
+        **more,
+    )

@@ -20,7 +20,9 @@ Caveats
     the paper's 1024, as the store is, and so are the lists of the inverted file (4096, of which 32 are probed). Tokens
     for which no neighbour is found are the model's alone, and counted. Of each word as large a share of its entries
     become centres, so that frequent words keep their weight; how the authors share them out is not stated here from
-    their text. Extra output heads and overfitted checkpoints, which they also vary, are left out.
+    their text. ``learned`` trains those centres as a second output layer, the model being frozen and entries its only
+    text; training it along with the model, and mixtures of softmaxes, are left out. ``beside`` takes an overfitted
+    checkpoint, and makes none.
     Perplexities per token compare for one tokenizer only; ``Figures.gain_over`` refuses others, and perplexity per word
     stands beside. ``shuffled`` deals the values out anew among the keys: a control without any gain.
 """
@@ -41,17 +43,18 @@ from trivium.core.nouns import Example, Measure, Observation
 from trivium.core.progress import Bar
 from trivium.data.corpus import Corpus
 from trivium.data.named import named
-from trivium.evaluation._knn import Asked, Figures, Tuned
+from trivium.evaluation._knn import Asked, Figures, Tuned, figures
 from trivium.evaluation._together import together
 from trivium.models.datastore import Datastore, Entries, KeyDtype, Representation, entries
 from trivium.models.system import System
 from trivium.nn.clusters import centres_by_class
 from trivium.nn.inverted_file import InvertedFile, recall, rescored
+from trivium.nn.learned_keys import train_keys
 from trivium.nn.nearest import Similarity, best_share, search, whitening
 
 Search = Literal["exact", "stored", "recomputed"]
 Factor = Literal[
-    "representation", "similarity", "search", "temperature", "tau", "share", "clusters", "whiten", "shuffled"
+    "representation", "similarity", "search", "temperature", "tau", "share", "clusters", "learned", "whiten", "shuffled"
 ]
 SAMPLE = 512
 """Tokens whose neighbours tell the automatic tau, and the recall."""
@@ -96,6 +99,9 @@ class KnnLM:
     """Of the store's entries, drawn at random."""
     clusters: float | None = None
     """In place of the entries of each word k-means centres, such a share of their number, one at least."""
+    learned: int = 0
+    """Epochs over the entries for which the clusters' keys are then trained to tell them: a second output layer, with
+    rows of each word that begin as k-means centres."""
     whiten: bool = False
     """Turn and stretch the keys until their covariance is the identity."""
     shuffled: bool = False
@@ -131,6 +137,8 @@ class KnnLM:
             raise ValueError(f"lists must be at least 1, or None; got {self.lists}")
         if self.clusters is not None and not 0.0 < self.clusters <= 1.0:
             raise ValueError(f"clusters are a share of each word's entries, above 0 and at most 1; got {self.clusters}")
+        if self.learned < 0 or (self.learned and self.clusters is None):
+            raise ValueError(f"learned counts epochs, with clusters; got {self.learned} with clusters {self.clusters}")
         if isinstance(self.tau, str):
             if self.tau not in {"tuned", "auto"}:
                 raise ValueError(f'tau must be "tuned", "auto" or a number; got {self.tau!r}')
@@ -187,25 +195,38 @@ class KnnLM:
     def figures(self, system: System, read: Mapping[str, Entries]) -> Figures:
         """Tuned on the one, measured on the other."""
         found = self._tuned(read["store"], read["tuning"], read["test"])
-        asked = found.asked
-        return Figures(
-            -float(asked.own.sum()),
-            -float(found.mixed.sum()),
-            -float(found.best.sum()),
-            float((found.neighbours > asked.own).double().mean()),
+        return figures(
+            found.asked.read,
+            found.neighbours,
             found.share,
-            found.temperature,
-            len(asked.own),
-            sum(len(example.text.split()) for example in self.examples("test")),
-            tuple(
-                (-float(asked.own[mine].mean()), -float(found.mixed[mine].mean()))
-                for mine in (asked.read.text == number for number in asked.read.text.unique().tolist())
-            ),
-            found.tau,
-            found.recall,
-            int((~asked.answered).sum()),
-            found.entries,
+            self._words,
+            found.asked.answered,
+            temperature=found.temperature,
+            tau=found.tau,
+            recall=found.recall,
+            entries=found.entries,
         )
+
+    def beside(self, system: System, other: System, bar: Bar | None = None) -> Figures:
+        """The model mixed with another one instead of neighbours: with a checkpoint that was trained on the store's
+        text for too long, say, or with one that is merely another. Lambda is tuned as ever.
+
+        Raises ValueError where the other's tokens are not the same ones.
+        """
+        read: list[tuple[Entries, Tensor]] = []
+        tests = [example.text for example in self.examples("test")]
+        for texts, limit in ((self.text["validation"], self.tuning), (tests, None)):
+            mine, others = (self._entries(one, texts, limit, bar) for one in (system, other))
+            if not torch.equal(mine.values, others.values) or others.logp is None:
+                raise ValueError(f"{system.name} and {other.name} read other tokens; mix models of one tokenizer")
+            read.append((mine, others.logp))
+        (tuning, told), (test, said) = read
+        assert tuning.logp is not None
+        return figures(test, said, best_share(tuning.logp, told, self.grid)[0], self._words)
+
+    @property
+    def _words(self) -> int:
+        return sum(len(example.text.split()) for example in self.examples("test"))
 
     def vary(
         self, system: System, factors: Mapping[Factor, Sequence[object]], bar: Bar | None = None
@@ -249,16 +270,18 @@ class KnnLM:
         if self.share < 1:
             kept = torch.randperm(len(store), generator=draw)[: max(1, round(self.share * len(store)))]
             store = store.some(kept.sort().values)
+        if self.shuffled:
+            store = replace(store, values=store.values[torch.randperm(len(store), generator=draw)])
         keys, values = store.keys, store.values
         if self.clusters is not None:
             keys, values = centres_by_class(keys, values, self.clusters, self.seed)
-        if self.shuffled:
-            values = values[torch.randperm(len(values), generator=draw)]
         turn = lambda x: x  # noqa: E731
         if self.whiten:
             mean, stretch = whitening(keys)
             turn = lambda x: (x - mean) @ stretch  # noqa: E731
             keys = turn(keys)
+        if self.learned:
+            keys = self._learn(keys, values, turn(store.keys), store.values)
         queries = [turn(part.keys) for part in (tuning, test)]
         found = self._search(queries, keys)
         tuned, asked = (
@@ -276,6 +299,14 @@ class KnnLM:
             share, losses = best_share(tuned.own, tuned.says(tau), self.grid, tuned.answered)
             best = min(best, (float(losses.min()), tau, share))
         return Tuned(best[2], best[1], scale, asked, held, len(values))
+
+    def _learn(self, keys: Tensor, values: Tensor, entries: Tensor, said: Tensor) -> Tensor:
+        """Keys trained at the scale of their distances; the tau that is voted with is found afterwards."""
+        some = entries[:SAMPLE].float()
+        tau = self._scale(search(some, keys, min(self.neighbours, len(keys)), similarity=self.similarity)[0])
+        return train_keys(
+            keys, values, entries, said, tau=tau, epochs=self.learned, similarity=self.similarity, seed=self.seed
+        )
 
     def _search(self, queries: Sequence[Tensor], keys: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Scores and numbers of the neighbours of each part."""

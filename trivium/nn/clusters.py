@@ -1,6 +1,7 @@
 """Centres in place of the rows of each class: k-means, class by class."""
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -45,7 +46,9 @@ def _centres(rows: Tensor, number: int, generator: np.random.Generator) -> Tenso
         return rows.unique(dim=0)
     # Seeding draws in proportion to squared distances, which wants float64 lest they sum to other than 1.
     points = rows.double().numpy()
-    _, labels = kmeans2(points, number, iter=ITERATIONS, minit="++", missing="warn", seed=generator)  # type: ignore[call-arg]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of empty clusters, which are left out
+        labels = kmeans2(points, number, iter=ITERATIONS, minit="++", seed=generator)[1]  # type: ignore[call-arg]
     near = torch.from_numpy(labels).long()
     sums = torch.zeros(number, rows.shape[1], dtype=torch.float64).index_add_(0, near, rows.double())
     counts = near.bincount(minlength=number)
