@@ -11,6 +11,10 @@ from trivium.data.python_docs import python_code
 
 SEEDS, DOCUMENTS, MODULES = 5, 400, 300
 
+NOTE = (
+    "What is planted is plain and our own: F1 says that the rules do what they say, not how well they fare elsewhere."
+)
+
 
 def run(bar: Bar) -> ClaimResult:
     """F1 of spans on planted files, of which as many hold lookalikes; and how many passages are found in modules of the
@@ -38,6 +42,7 @@ def run(bar: Bar) -> ClaimResult:
     bar.advance()
     return judge(
         [score - 0.9 for score in scores],
+        note=NOTE,
         f1=sum(scores) / SEEDS,
         recall={kind: found[kind] / count for kind, count in sorted(planted.items())},
         files_with_lookalikes=lookalikes,

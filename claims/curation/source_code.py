@@ -14,6 +14,10 @@ MEANT = tuple(fault for fault in JUNK if fault != "generated")
 """What Dolma's rules are about; a generated file only falls to CodeParrot's."""
 VARIANTS = ("codeparrot", "redpajama", "santacoder", "starcoder", "deepseek_coder", "dolma")
 
+NOTE = (
+    "What is planted is plain and our own: F1 says that the rules do what they say, not how well they fare elsewhere."
+)
+
 
 def run(bar: Bar) -> ClaimResult:
     """F1 of what Dolma's rules drop against the junk they are meant for; per reading which faults fall, and how many
@@ -32,12 +36,13 @@ def run(bar: Bar) -> ClaimResult:
                 right = sum(faults[place] in MEANT for place in out)
                 scores.append(2 * right / (len(out) + sum(fault in MEANT for fault in faults)))
         bar.advance()
-    modules = list(python_code()["test"])[:MODULES]
+    modules = list(python_code()["train"])[:MODULES]
     real = Texts([str(n) for n in range(len(modules))], modules, [""] * len(modules), [{"ext": "py"}] * len(modules))
     library = {name: len(out) for name, out in _dropped(real).items()}
     bar.advance()
     return judge(
         [score - 0.9 for score in scores],
+        note=NOTE,
         f1=sum(scores) / SEEDS,
         fallen={
             name: {fault: f"{count} of {planted[fault]}" for fault, count in sorted(rows.items())}

@@ -148,7 +148,8 @@ def test_strings_of_high_entropy(text, value):
     "text",
     [
         f"sha1 = '{HASH}'", f"md5('{HASH[:32]}')", f"user_id = '{HASH}'", f"id: '{HASH}'", f"x = {HASH}",
-        f"x = '{HASH}\"",        "x = '0123456789abcdef'", "x = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/'", "x = '00000000ffffffff1111'",
+        f"x = '{HASH}\"",
+        "x = '0123456789abcdef'", "x = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/'", "x = '00000000ffffffff1111'",
         "x = '8329471650283947165'", "x = 'abcdefghijklmnopqrstuvwxyzBDFHJLNPRTVXZ'", f"x = '{LETTERS[:22]}'",
         f"x = '{LETTERS * 11}'",
     ],

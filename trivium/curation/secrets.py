@@ -18,8 +18,8 @@ Caveats
     files would all be passed over. Detectors left out: Artifactory, Cloudant, IBM, SoftLayer, addresses of networks
     (see ``pii``). A private key is masked to its end, where the published detector finds its first line. A password
     stands in quotes here, or in an address, and has no space. One passage is of one kind: of those that overlap, the
-    first in the order private key, token, password, entropy. Dolma drops what has a secret, as ``most=0`` does;
-    StarCoder masks, which is the default.
+    first in the order private key, token, password, entropy. StarCoder's masks are the default; that Dolma drops what
+    has a secret, as ``most=0`` does, is from memory.
 """
 
 import base64
