@@ -54,6 +54,8 @@ if __name__ == "__main__":
     parser.add_argument("--peers", help="the Python of an environment with datatrove, for the benchmark of curation")
     parser.add_argument("--large", type=int, help="documents at which the memory of curation is measured")
     parser.add_argument("--count", type=int, help="prompts of each kind, or documents")
+    parser.add_argument("--tokens", type=int, help="tokens of the prompt that attribution explains")
+    parser.add_argument("--points", type=int, help="points on the path of integrated gradients")
     parser.add_argument("--repeats", type=int, help="runs of each contestant")
     parser.add_argument("--device", help="where the model runs, such as cuda; the processor by default")
     said = vars(parser.parse_args())

@@ -1,4 +1,4 @@
-"""Attribution of a prompt of 64 tokens against Captum and Inseq, on the same weights: explanations per second.
+"""Attribution of a prompt of 64 tokens, or others, against Captum and Inseq on the same weights: speeds.
 
 Each method that two sides share is run with the same settings and must first give the same scores in double precision,
 within 1e-4 of the largest; then all are timed in float32. Captum explains the very module that we run, through the
@@ -34,13 +34,20 @@ from trivium.models.sources import load
 from trivium.models.system import System
 from trivium.tokenization.huggingface import HuggingFaceTokenizer
 
-TIME, STEPS, ROWS = 64, 32, 8
+TOKENS, POINTS, ROWS = 64, 32, 8
+"""Of the prompt; on the path of integrated gradients, by default; inputs to a pass."""
 NEUTRAL = 0
 """Token whose embedding is the baseline: the one that Inseq takes, which is the tokenizer's unknown one."""
 TEXT = (
     "The expedition left the harbour of Lisbon in the spring of 1519 with five ships and about two hundred and seventy "
     "men. After a winter in Patagonia, a mutiny and the loss of one ship, it found the strait that leads to the "
-    "Pacific Ocean and crossed it in three months, during which many of the crew fell ill from hunger."
+    "Pacific Ocean and crossed it in three months, during which many of the crew fell ill from hunger. On the islands "
+    "at the other side its captain took part in a war that was not his own and was killed. Those who were left burnt "
+    "one of the ships, which they could no longer man, and looked for the islands of the spices, where they bought as "
+    "many cloves as two ships would hold. One of these leaked and stayed behind; the other sailed home around Africa, "
+    "far from every coast, because the ports belonged to the enemy. After three years it came back to Spain with "
+    "eighteen men, and when they counted the days they found that they had lost one on the way. The cloves were sold "
+    "for more than the whole expedition had cost, but the sailors waited for their wages for years."
 )
 ALIKE = 1e-4
 """Of the largest score, in double precision: Captum keeps the nodes of integrals in single precision."""
@@ -60,6 +67,7 @@ class Asked:
     system: System
     ids: Tensor
     target: Target
+    points: int
 
     @property
     def inner(self) -> Any:
@@ -69,28 +77,44 @@ class Asked:
         return model.inner
 
 
-OURS: dict[str, Explainer] = {
-    "gradient_norm": GradientNorm(),
-    "gradient_times_input": GradientTimesInput(),
-    "integrated_gradients": IntegratedGradients(steps=STEPS, baseline=NEUTRAL, batch_size=ROWS),
-    "occlusion": Occlusion(NEUTRAL, batch_size=ROWS),
-}
-INSEQ: dict[str, tuple[str, dict[str, Any]]] = {
-    "gradient_norm": ("saliency", {"abs": False}),
-    "gradient_times_input": ("input_x_gradient", {}),
-    "integrated_gradients": ("integrated_gradients", {"n_steps": STEPS, "internal_batch_size": ROWS}),
-}
-"""What Inseq calls it, and its settings."""
+def ours(points: int) -> dict[str, Explainer]:
+    """What is timed."""
+    return {
+        "gradient_norm": GradientNorm(),
+        "gradient_times_input": GradientTimesInput(),
+        "integrated_gradients": IntegratedGradients(steps=points, baseline=NEUTRAL, batch_size=ROWS),
+        "occlusion": Occlusion(NEUTRAL, batch_size=ROWS),
+    }
 
 
-def run(model: str = "smollm2-135m", *, inseq: str | None = None, repeats: int = 5) -> dict[str, Any]:
-    """``inseq``: the Python of an environment that has it; its figures are left out without."""
+def inseqs(points: int) -> dict[str, tuple[str, dict[str, Any]]]:
+    """What Inseq calls it, and its settings."""
+    return {
+        "gradient_norm": ("saliency", {"abs": False}),
+        "gradient_times_input": ("input_x_gradient", {}),
+        "integrated_gradients": ("integrated_gradients", {"n_steps": points, "internal_batch_size": ROWS}),
+    }
+
+
+def run(
+    model: str = "smollm2-135m",
+    *,
+    inseq: str | None = None,
+    tokens: int = TOKENS,
+    points: int = POINTS,
+    repeats: int = 5,
+) -> dict[str, Any]:
+    """``inseq``: the Python of an environment that has it; its figures are left out without. ``tokens`` of the prompt;
+    ``points`` on the path of integrated gradients."""
+    for name, least, given in (("tokens", 2, tokens), ("points", 1, points), ("repeats", 1, repeats)):
+        if given < least:
+            raise ValueError(f"{name} must be at least {least}, got {given}")
     logging.getLogger("trivium").setLevel(logging.ERROR)  # that 32 points do not converge is no news here
-    exact, asked = (_asked(load(model, dtype=dtype)) for dtype in ("float64", "float32"))
+    exact, asked = (_asked(load(model, dtype=dtype), tokens, points) for dtype in ("float64", "float32"))
     rows: list[dict[str, Any]] = []
-    notes = [processor(), f"one answer after {TIME} tokens; {STEPS} path points, {ROWS} rows to a pass"]
+    notes = [processor(), f"one answer after {tokens} tokens; {points} path points, {ROWS} rows to a pass"]
     with _inseq(asked, inseq) as elsewhere:
-        for name, explainer in OURS.items():
+        for name, explainer in ours(points).items():
             checked = _sides(name, explainer, exact, elsewhere, "float64")
             apart = _apart(name, {side: body() for side, body in checked.items()})
             bodies = _sides(name, explainer, asked, elsewhere, "float32")
@@ -108,17 +132,21 @@ def run(model: str = "smollm2-135m", *, inseq: str | None = None, repeats: int =
 
 def _sides(name: str, explainer: Explainer, asked: Asked, elsewhere: Elsewhere | None, dtype: str) -> dict[str, Body]:
     bodies: dict[str, Body] = {"trivium": partial(_ours, explainer, asked), "Captum": _captum(name, asked)}
-    if elsewhere is not None and name in INSEQ:
-        bodies["Inseq"] = partial(elsewhere, *INSEQ[name], dtype)
+    if elsewhere is not None and name in inseqs(asked.points):
+        bodies["Inseq"] = partial(elsewhere, *inseqs(asked.points)[name], dtype)
     return bodies
 
 
-def _asked(system: System) -> Asked:
-    """64 tokens that are cut the same when they are read back, and the one that follows."""
+def _asked(system: System, tokens: int = TOKENS, points: int = POINTS) -> Asked:
+    """So many tokens that are cut the same when they are read back, and the one that follows."""
     ids = system.prompt(TEXT)[0]
-    if system.tokenizer.encode(system.tokenizer.decode(ids[:TIME].tolist())) != ids[:TIME].tolist():
-        raise ValueError(f"the first {TIME} tokens of the text are not those of {system.name} alone; change the text")
-    return Asked(system, ids[:TIME], Target(int(ids[TIME]), objective="logit"))
+    if tokens >= len(ids):
+        raise ValueError(f"the text has {len(ids)} tokens of {system.name}, so ask for at most {len(ids) - 1}")
+    if system.tokenizer.encode(system.tokenizer.decode(ids[:tokens].tolist())) != ids[:tokens].tolist():
+        raise ValueError(
+            f"the first {tokens} tokens of the text are not those of {system.name} alone; try other tokens"
+        )
+    return Asked(system, ids[:tokens], Target(int(ids[tokens]), objective="logit"), points)
 
 
 def _ours(explainer: Explainer, asked: Asked) -> Tensor:
@@ -129,11 +157,11 @@ def _captum(name: str, asked: Asked, *, last: bool = False) -> Body:
     """Captum's own class around the same module; ``last``: logits of the last place only."""
     attr: Any = import_module("captum.attr")
     inner, system = asked.inner, asked.system
-    words: dict[str, Any] = {"logits_to_keep": 1} if last else {}
+    keeping: dict[str, Any] = {"logits_to_keep": 1} if last else {}
     table = inner.get_input_embeddings().weight
 
     def forward(embeds: Tensor) -> Tensor:
-        logits = inner(inputs_embeds=embeds, use_cache=False, **words).logits[:, -1]
+        logits = inner(inputs_embeds=embeds, use_cache=False, **keeping).logits[:, -1]
         return logits[:, asked.target.token]
 
     def body() -> Tensor:
@@ -145,9 +173,11 @@ def _captum(name: str, asked: Asked, *, last: bool = False) -> Body:
             return attr.InputXGradient(forward).attribute(embeds.requires_grad_())[0].sum(-1).detach()
         if name == "integrated_gradients":
             method = attr.IntegratedGradients(forward)
-            made = method.attribute(embeds, base, n_steps=STEPS, method="gausslegendre", internal_batch_size=ROWS)
+            made = method.attribute(
+                embeds, base, n_steps=asked.points, method="gausslegendre", internal_batch_size=ROWS
+            )
             return made[0].sum(-1).detach()
-        mask = torch.arange(TIME)[None, :, None].expand_as(embeds)
+        mask = torch.arange(len(asked.ids))[None, :, None].expand_as(embeds)
         with torch.no_grad():
             made = attr.FeatureAblation(forward).attribute(embeds, base, feature_mask=mask, perturbations_per_eval=ROWS)
         return made[0, :, 0]
@@ -199,7 +229,7 @@ def _inseq(asked: Asked, python: str | None) -> Iterator[Elsewhere | None]:
         asked.inner.save_pretrained(folder)
         tokenizer.save(folder)  # type: ignore[attr-defined]
         said = {
-            "threads": torch.get_num_threads(), "folder": folder, "time": TIME, "objective": "logit",
+            "threads": torch.get_num_threads(), "folder": folder, "time": len(asked.ids), "objective": "logit",
             "prompt": tokenizer.decode(asked.ids.tolist()), "answer": tokenizer.decode([asked.target.tokens[0]]),
         }  # fmt: skip
         with worker(python, "_inseq.py", said) as ask:

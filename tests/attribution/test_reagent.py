@@ -8,6 +8,7 @@ import torch
 
 from tests.attribution.models import VOCAB, ByHand, Deaf, Smooth
 from trivium.attribution._prediction import Prediction
+from trivium.attribution._replacers import uniform
 from trivium.attribution.reagent import PAPER, ReAGent
 from trivium.core.nouns import Target
 from trivium.core.protocols import LMOutput
@@ -104,8 +105,8 @@ def test_probes_are_independent():
 
     with torch.no_grad():
         before, _ = explainer._read(asked, IDS[None])
-        together, stopped, _ = explainer._searched(asked, draws(), before)
-        alone = [explainer._searched(asked, [draw], before) for draw in draws()]
+        together, stopped, _ = explainer._searched(asked, uniform(asked), draws(), before)
+        alone = [explainer._searched(asked, uniform(asked), [draw], before) for draw in draws()]
     torch.testing.assert_close(together, torch.cat([z for z, _, _ in alone]))
     assert stopped.tolist() == [bool(one) for _, one, _ in alone]
     assert len({steps for _, _, steps in alone}) > 1

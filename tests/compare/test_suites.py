@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -205,3 +206,36 @@ def test_drafts_without_a_suite_are_refused(capsys, tmp_path):
     assert "--drafts belongs to a suite" in capsys.readouterr().err
     assert cli.run(["compare", "decoding", "--suite", "losless"]) == 2
     assert "did you mean 'lossless'" in capsys.readouterr().err
+
+
+def explained(folder, *words, suffix="jsonl"):
+    prompts = folder.parent / f"mine.{suffix}"
+    lines = [{"id": "a", "text": "ab ab ab", "answer": " cd", "decisive": "ab"}, {"id": "b", "text": "xyz xyz"}]
+    prompts.write_text("\n".join(map(json.dumps, lines)) if suffix == "jsonl" else "ab ab ab\nxyz xyz\n")
+    given = ["--contenders", "occlusion", "--model", "tiny", "--prompts", str(prompts), "--seeds", "1"]
+    return cli.run(["compare", "attribution", *given, "--folder", str(folder), *words])
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "txt"])
+def test_explainers_are_compared_on_prompts_of_ones_own(tmp_path, monkeypatch, suffix):
+    """Gains over random scores lead; the log ratio of the paper, of all prompts together, stands beside them."""
+    monkeypatch.setattr("trivium.compare.comparison.page", lambda data: "")
+    assert explained(tmp_path / "run", suffix=suffix) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert [m["name"] for m in report["measures"]][:3] == ["soft_nc_gain", "soft_nc_log_ratio", "soft_ns_gain"]
+    records = [json.loads(line) for line in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
+    assert len(records) == 2 * 2  # with the baseline
+    assert all(record["error"] is None for record in records)
+    assert {"decisive_top3" in record["values"] for record in records} == {suffix == "jsonl", False}
+    for row in report["contenders"]:
+        own = [record["values"] for record in records if record["contender"] == row["name"]]
+        means = [sum(values[name] for values in own) / 2 for name in ("soft_nc", "soft_nc_random")]
+        found = row["measures"]["soft_nc_log_ratio"]["mean"]
+        assert found == pytest.approx(math.log(means[0] / means[1]), abs=1e-4)
+
+
+def test_prompts_where_the_task_takes_none(tmp_path, capsys):
+    path = tmp_path / "prompts.txt"
+    path.write_text("a prompt\n")
+    assert cli.run(["compare", "prompting", "--model", "tiny", "--prompts", str(path)]) != 0
+    assert "'order_sensitivity', which takes no prompts" in " ".join(capsys.readouterr().err.split())

@@ -51,13 +51,49 @@ def test_settings():
     assert made(f"{GOOD}\nA darn bad thing was said here.", bad_words=("darn",)).counts.dropped == {"c4.bad_words": 1}
     assert made(f"{GOOD}\nA darned good thing was said here.", bad_words=("darn",)).counts.kept == 1
     for wrong, said in (
-        ({"variant": "c4"}, "variant must be one of paper, datatrove"),
+        ({"variant": "c4"}, "variant must be one of paper, datatrove, dolma_v1, dolma_v2"),
         ({"least_sentences": -1}, "least_sentences must be at least 0"),
         ({"bad_words": ("Darn",)}, "small letters"),
-        ({"bad_words": ("darn",), "variant": "datatrove"}, "belong to variant='paper'"),
+        ({"bad_words": ("darn",), "variant": "datatrove"}, "has no rule about bad_words"),
     ):
         with pytest.raises(ValueError, match=said):
             C4(**wrong)
+
+
+@pytest.mark.parametrize("variant", ["paper", "datatrove", "dolma_v1", "dolma_v2"])
+def test_without_a_list_there_is_no_rule_about_bad_words(variant):
+    for given, there in (({}, False), ({"bad_words": ("darn",)}, variant != "datatrove")):
+        if given and not there:
+            continue
+        method = C4(variant, **given)
+        named = {*method.measures, *(drop.name for drop in method.rules.drops)}
+        assert any("bad_words" in name or "naughty" in name for name in named) is there
+
+
+@pytest.mark.parametrize("variant", ["dolma_v1", "dolma_v2"])
+def test_dolma_cuts_lines_without_an_end_mark_and_measures_the_rest(variant):
+    text = "Menu | Home\nToo short.\nSee loadJavascript() for {x}, please.\nno end, a darn thing\n🙂 It ends well."
+    found = made(text, variant=variant, bad_words=("darn", "bad thing"))
+    assert found.texts.texts == ["Too short.\nSee loadJavascript() for {x}, please.\n🙂 It ends well."]
+    spans = found.marks.spans["c4.lines_with_too_few_words"][0]
+    assert [text[a:b] for a, b, _ in spans] == ["Too short.\n"]
+    assert {name.removeprefix("c4."): column[0] for name, column in found.marks.numbers.items()} == {
+        "line_count": 5, "has_curly_brace": 1, "has_lorem_ipsum": 0, "has_naughty_word": 1,
+        "has_javascript": variant == "dolma_v2",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_dolma_s_code_finds_the_same(version):
+    if not VECTORS.exists():
+        pytest.skip("the parity vectors are not there")
+    for document in json.loads(VECTORS.read_text(encoding="utf-8"))["documents"]:
+        (found,) = [C4(f"dolma_{version}").tag(Texts(["d"], [document["text"]], ["s"]))]
+        mine = [[name, *span] for name, (row,) in found.spans.items() for span in row]
+        theirs = document["dolma"][f"c4_{version}"]
+        assert sorted(mine) == sorted(span for span in theirs if span[0] in found.spans)
+        for name, (value,) in found.numbers.items():
+            assert value == next((span[3] for span in theirs if span[0] == name), 0.0)
 
 
 def test_datatrove_s_code_keeps_and_drops_the_same():

@@ -64,6 +64,8 @@ def test_a_blend_gives_each_source_its_words_and_all_is_accounted_for(pages, tmp
     assert {source: row["size"] for source, row in found.groups.items()} == {"web": 600, "wiki": 199}
     assert (found.total.kept, found.drawn.read, found.drawn.kept) == (80, 80, len(times))
     assert found.drawn.dropped == ({"blend": 80 - len(times)} if len(times) < 80 else {})
+    once = {(document.source, document.id): len(document.text) for document in out}
+    assert (found.drawn.chars_read, found.drawn.chars_kept) == (found.total.chars_kept, sum(once.values()))
     assert set(times[key] for key in times if key[0] == "wiki") <= {3, 4}
     assert times.most_common(1)[0][0][0] == "wiki"
     truth = {(d.source, d.id): d for d in [*some("web", 60, 9), *some("wiki", 20, 9)]}
@@ -87,6 +89,17 @@ def test_one_may_begin_at_any_place(pages, tmp_path, monkeypatch, window):
         found.documents(len(whole) + 1)
     monkeypatch.undo()
     assert list(Run(plan(pages, BLEND), tmp_path / "other").go().documents()) == whole
+
+
+def test_any_stretch_of_a_shard_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "BATCH", 4)
+    made = some("web", 10, 9)
+    with tables.DocumentWriter(tmp_path / "a.parquet") as out:
+        for document in made:
+            out.add(document)
+    for begin in range(11):
+        for end in (*range(begin, 11), None):
+            assert list(tables.rows(tmp_path / "a.parquet", begin, end)) == made[begin:end]
 
 
 def test_without_a_mixer_one_may_begin_at_any_place_too(pages, tmp_path):
@@ -146,6 +159,21 @@ def test_another_mixer_draws_anew_and_nothing_else(pages, tmp_path):
     assert found.digest == Run(plan(pages, budget), tmp_path / "fresh").go().digest
     plain = Run(plan(pages, None), tmp_path / "run").go()
     assert len(list(plain.documents())) == 80
+
+
+def test_what_was_grouped_and_ordered_is_made_anew_where_files_or_units_are_others(pages, tmp_path):
+    Run(plan(pages, BLEND), tmp_path / "run").go()
+    characters = replace(BLEND, unit="characters", size=5000)
+    found = Run(plan(pages, characters), tmp_path / "run", replace=True).go()
+    assert found.digest == Run(plan(pages, characters), tmp_path / "one").go().digest
+    assert Counter({s: sum(len(d.text) for d in found.documents() if d.source == s) for s in ("web", "wiki")}) == {
+        source: row["drawn_size"] for source, row in found.groups.items()
+    }
+    (pages / "b.jsonl").write_bytes(lines([Document(f"new {n}", f"of the {n}th", "web") for n in range(30)]))
+    again = Run(plan(pages, characters), tmp_path / "run", replace=True).go()
+    fresh = Run(plan(pages, characters), tmp_path / "two").go()
+    assert again.digest == fresh.digest
+    assert list(again.documents()) == list(fresh.documents())
 
 
 @pytest.mark.parametrize("dies", ["grouped 00001", "order 00002", "drawn 00001"])

@@ -9,7 +9,7 @@ import torch
 from tests.families import wrapped
 from trivium.core.errors import NotOffered
 from trivium.core.meter import Meter
-from trivium.core.nouns import Attribution, Target
+from trivium.core.nouns import Attribution, Example, Target
 from trivium.core.protocols import LanguageModel, LMOutput
 from trivium.evaluation.faithfulness import Faithfulness, decisive_positions
 from trivium.models.system import System
@@ -145,8 +145,11 @@ def test_pointing_at_what_decides_scores_best_and_beats_its_control():
 def test_every_measure_is_declared_and_has_an_error():
     built, example = system(), TASK.examples("test")[0]
     got = TASK.score(built, example, pointing(TASK, built, example, 2))
-    assert set(got.values) == {measure.name for measure in TASK.measures}
-    assert TASK.measures[0].name == "soft_nc"
+    assert set(got.values) == {measure.name for measure in TASK.measures if not measure.pooled}
+    assert TASK.measures[0].name == "soft_nc_gain"
+    for measure in (measure for measure in TASK.measures if measure.pooled):
+        name = measure.name.removesuffix("_log_ratio")
+        assert got.vectors[measure.pooled] == (got.values[name], got.values[f"{name}_random"])
     assert set(got.shown["standard_errors"]) == set(got.values) - {"decisive_top3"}
 
 
@@ -236,3 +239,27 @@ def test_a_model_without_embeddings_cannot_be_judged():
 def test_bad_settings_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Faithfulness(**wrong)
+
+
+def test_prompts_of_ones_own():
+    built = system()
+    text = TASK.examples("test")[0].text
+    word = text.split()[0]
+    mine = [Example("a", text), Example("b", text, fields={"answer": TASK.examples("test")[0].fields["answer"]})]
+    task = Faithfulness(prompts=mine)
+    assert list(task.examples("test")) == mine
+    assert list(task.examples("validation")) == []
+    with Meter() as meter:
+        ids, predicted = task.question(built, mine[0])
+    assert meter.spent.evaluations == 0
+    assert predicted.token == int(built.model(ids[None]).logits[0, -1].argmax())
+    assert task.question(built, mine[1])[1] == TASK.question(built, TASK.examples("test")[0])[1]
+    got = task.score(built, mine[0], pointing(task, built, mine[0], 2))
+    assert "decisive_top3" not in got.values
+    marked = Example("c", text, fields={"decisive": word})
+    got = Faithfulness(prompts=[marked]).score(built, marked, pointing(task, built, marked, 0))
+    assert got.values["decisive_top3"] == 1.0
+    with pytest.raises(ValueError, match="prompt 'd' is empty"):
+        Faithfulness(prompts=[Example("d", " ")])
+    with pytest.raises(ValueError, match="the decisive word 'Peru' does not stand in prompt 'e'"):
+        Faithfulness(prompts=[Example("e", text, fields={"decisive": "Peru"})])

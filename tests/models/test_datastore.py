@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from tests.families import wrapped
-from trivium.core.errors import BrokenModel
-from trivium.models.datastore import Datastore, _windows, entries
+from trivium.core.errors import BrokenModel, NotFinite
+from trivium.models import datastore
+from trivium.models.datastore import Datastore, _windows, entries, narrowed
 from trivium.models.system import System
+from trivium.nn.nearest import search
 from trivium.tokenization.byte import ByteTokenizer
 
 TEXTS = ["hello there", "", "a longer text, really, that goes on for a while", "x"]
@@ -82,6 +84,59 @@ def test_a_store_is_saved_mapped_and_held_against_its_model(system, tmp_path):
     with pytest.raises(BrokenModel, match=r"values.npy is missing"):
         Datastore.load(tmp_path)
     assert json.loads((tmp_path / "header.json").read_text())["representation"] == "ffn"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_store_that_goes_to_disk_is_the_one_in_memory_and_is_found_again(system, tmp_path, dtype, monkeypatch):
+    held = Datastore.build(system, TEXTS, dtype=dtype, batch_size=1)
+    mapped = Datastore.build(system, TEXTS, dtype=dtype, batch_size=1, folder=tmp_path)
+    assert held.keys.dtype == mapped.keys.dtype == getattr(torch, dtype)
+    assert torch.equal(mapped.keys, held.keys)
+    assert torch.equal(mapped.values, held.values)
+    assert mapped.made == held.made
+    queries = held.keys[[3, 20, 50]].float() + 0.01
+    for got, expected in zip(search(queries, mapped.keys, 7), search(queries, held.keys.float(), 7), strict=True):
+        assert torch.equal(got, expected)
+    with monkeypatch.context() as without:
+        without.setattr(datastore, "_pass", None)  # nothing is read again
+        again = Datastore.build(system, TEXTS, dtype=dtype, folder=tmp_path)
+    assert torch.equal(again.keys, held.keys)
+    assert again.entries.text.tolist() == [-1] * len(held)
+    other = {"float32": "float16", "float16": "float32"}[dtype]
+    for told, texts, changed in (
+        (f"made with dtype '{dtype}', not '{other}'", TEXTS, {"dtype": other}),
+        ("made with texts and windows whose digest is", TEXTS[:1], {}),
+        ("made with texts and windows whose digest is", TEXTS, {"length": 20}),
+        ("made with representation 'ffn', not 'final'", TEXTS, {"representation": "final"}),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Datastore.build(system, texts, folder=tmp_path, **{"dtype": dtype, **changed})
+
+
+def test_what_breaks_off_leaves_no_store(system, tmp_path, monkeypatch):
+    def breaks(*given):
+        yield from read(*given)
+        raise KeyboardInterrupt
+
+    read = datastore._pass
+    Datastore.build(system, TEXTS).save(tmp_path)
+    (tmp_path / "header.json").unlink()
+    with monkeypatch.context() as broken:
+        broken.setattr(datastore, "_pass", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            Datastore.build(system, TEXTS[:1], folder=tmp_path)
+    with pytest.raises(BrokenModel, match=r"header.json is missing"):
+        Datastore.load(tmp_path)
+    assert len(Datastore.build(system, TEXTS[:1], folder=tmp_path)) == 11
+    assert sorted(path.name for path in tmp_path.glob("*")) == [".lock", "header.json", "keys.npy", "values.npy"]
+
+
+def test_keys_too_large_for_their_dtype_are_refused():
+    with pytest.raises(NotFinite, match=r"keys reach 7e\+04, which float16 cannot hold; keep them in float32"):
+        narrowed(torch.tensor([[1.0, -70000.0]]), "float16")
+    with pytest.raises(ValueError, match="dtype of keys must be one of float32, float16; got 'int8'"):
+        narrowed(torch.zeros(1, 2), "int8")
+    assert narrowed(torch.tensor([[0.1]]), "float16").dtype == torch.float16
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.families import build
 from tests.models.test_huggingface import tokens
 from trivium.models import _packed
 from trivium.models._compiled import CompiledStep
-from trivium.models._packed import MANY, Packed, packs
+from trivium.models._packed import MANY, Packed, layers_of, packs
 from trivium.models.huggingface import wrap
 
 pytestmark = pytest.mark.skipif(not packs(), reason="this processor has no bfloat16 instructions")
@@ -33,7 +33,7 @@ def given(rows: int) -> torch.Tensor:
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_product_is_that_of_float32_rounded_once(rows, bias, monkeypatch):
     made = layer(bias)
-    packed, used = Packed(made), []
+    packed, used = Packed([made], torch.bfloat16), []
     original = _packed.Layout.holds
     monkeypatch.setattr(_packed.Layout, "holds", lambda self: used.append(self) or original(self))
     with torch.no_grad(), packed.over(rows):
@@ -45,7 +45,7 @@ def test_the_product_is_that_of_float32_rounded_once(rows, bias, monkeypatch):
 
 def test_a_weight_that_was_changed_is_seen():
     made = layer()
-    packed = Packed(made)
+    packed = Packed([made], torch.bfloat16)
     with torch.no_grad():
         made.weight.mul_(2)
         with packed.over(1):
@@ -60,7 +60,7 @@ def test_a_weight_that_was_changed_is_seen():
 def test_it_goes_with_the_weight():
     made = layer()
     place = made.weight.data_ptr()
-    packed = Packed(made)
+    packed = Packed([made], torch.bfloat16)
     assert place in _packed._layouts
     del made, packed
     gc.collect()
@@ -69,7 +69,7 @@ def test_it_goes_with_the_weight():
 
 def test_it_stays_out_of_the_way():
     made = layer()
-    packed = Packed(made)
+    packed = Packed([made], torch.bfloat16)
     with packed.over(1):
         assert made(given(1)).requires_grad
     with torch.no_grad(), packed.over(MANY + 1):
@@ -78,14 +78,14 @@ def test_it_stays_out_of_the_way():
         assert "forward" in vars(made)
         raise RuntimeError("stop")
     assert "forward" not in vars(made)
-    assert not Packed(layer().float()).layers  # as it is asked for bfloat16
+    assert not layers_of(layer().float(), torch.bfloat16)
 
 
 def test_a_compiled_step_uses_it(monkeypatch):
     torch._dynamo.reset()
     hf = build("llama", torch.bfloat16)
     adapter, plain, used = wrap(hf), wrap(build("llama", torch.bfloat16)), []
-    adapter.upcast = Packed(hf)
+    adapter.upcast = Packed(layers_of(hf, torch.bfloat16), torch.bfloat16)
     adapter.compiled = CompiledStep(adapter, backend="eager")
     original = _packed.Layout.holds
     monkeypatch.setattr(_packed.Layout, "holds", lambda self: used.append(self) or original(self))

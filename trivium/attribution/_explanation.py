@@ -105,7 +105,8 @@ class Asked:
 
     def _explained(self, explainer: Explainer, ids: Tensor, target: Target, frozen: Tensor, seed: int) -> Attribution:
         words: dict[str, Any] = {"frozen": frozen} if frozen.any() else {}
-        return explainer(self.system.model, ids, target, generator=seeds.generator(seed, "attribute"), **words)
+        fitted = self.system.fit(explainer)
+        return fitted(self.system.model, ids, target, generator=seeds.generator(seed, "attribute"), **words)
 
     def _per_token(self, whole: Attribution, explainer: Explainer, seed: int) -> Attribution:
         """With a row (answer, token) for each token of the answer, those before it being part of the question."""

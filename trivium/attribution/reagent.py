@@ -11,10 +11,15 @@ Equation
 Shapes
     ids (time,) -> probes z (probes, time) -> scores (time,), which are positive and sum to 1
 Cost
-    Two rows of forward passes for each probe and step, at most 2 probes steps; no gradient, and no embeddings.
+    Two rows of forward passes for each probe and step, at most 2 probes steps; no gradient, and no embeddings. A masked
+    model passes as many rows as there are tokens, once.
 Caveats
-    The paper replaces by what a masked language model predicts, the authors' configurations by words of the same part
-    of speech; here replacements are drawn from the whole vocabulary, or are the model's own prediction at the place.
+    The paper replaces by what a masked language model predicts (``masked``), the authors' configurations by words of
+    the same part of speech (``tags``); neither ships with this library, so that replacements are drawn from the whole
+    vocabulary by default. Of the masked model we draw, once per pass, from what it says of the prompt with that one
+    token hidden, among tokens that both vocabularies have; the authors take its likeliest token, which tends to be the
+    one that stood there. The authors tag tokens as words by themselves; so do we, by the commonest tag of the word in
+    your treebank, and tokens it lacks are exchanged among each other, parts of words for parts of words.
     Their configurations allow 3000 to 5000 steps (``PAPER``); our default stops at 200. Of a contrast, p is that of the
     answer among the two; of several tokens their joint probability, and all must be among the top ones to stop. A probe
     that has not stopped is left out where another has; where none has, all count, ``facts["converged"]`` is 0 and a
@@ -31,10 +36,10 @@ import torch
 from torch import Tensor
 
 from trivium.attribution._prediction import Prediction
+from trivium.attribution._replacers import Replacer, masked, own, tagged, uniform
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
-from trivium.core.protocols import LanguageModel
-from trivium.nn.modes import evaluating
+from trivium.core.protocols import LanguageModel, Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +64,12 @@ class ReAGent:
     """Of a probe at most."""
     replacer: Literal["uniform", "self"] = "uniform"
     """Any token of the vocabulary, or what the model itself predicts at that place."""
+    masked: str | None = None
+    """Replace by what this masked language model says instead: a folder or a hub identifier."""
+    tags: str | None = None
+    """Replace by words of the same part of speech instead: a treebank in CoNLL-U, or lines of a word, a tab, a tag."""
+    tokenizer: Tokenizer | None = None
+    """Of the explained model, for ``masked`` and ``tags``; a system fills it in where it is left out."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.ratio < 1.0:
@@ -68,6 +79,15 @@ class ReAGent:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.replacer not in ("uniform", "self"):
             raise ValueError(f"replacer must be 'uniform' or 'self', got {self.replacer!r}")
+        said = [word for word in ("masked", "tags") if getattr(self, word) is not None]
+        said += ["replacer"] * (self.replacer != "uniform")
+        if len(said) > 1:
+            raise ValueError(f"replacements come from one place; give only one of {', '.join(said)}")
+
+    def fitted(self, tokenizer: Tokenizer) -> Self:
+        """The same with a tokenizer where one is of need and none was given."""
+        needed = self.tokenizer is None and not (self.masked is None and self.tags is None)
+        return replace(self, tokenizer=tokenizer) if needed else self
 
     def within(self, evaluations: int) -> Self:
         """The same, or with as many steps as a budget of rows allows: two for each and every probe, and two."""
@@ -84,11 +104,12 @@ class ReAGent:
     ) -> Attribution:
         prediction = Prediction(self, model, ids, target, frozen)
         free = prediction.free
-        own = torch.randint(1 << 62, (self.probes,), generator=generator).tolist()
-        draws = [torch.Generator().manual_seed(seed) for seed in own]
-        with evaluating(model), torch.no_grad():
+        seeds = torch.randint(1 << 62, (self.probes,), generator=generator).tolist()
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        with prediction.forwards_only(1 + 2 * self.probes):
+            replacements = self._replacements(prediction)
             before, value = self._read(prediction, prediction.ids[None])
-            z, stopped, taken = self._searched(prediction, draws, before)
+            z, stopped, taken = self._searched(prediction, replacements, draws, before)
         counted = stopped if stopped.any() else torch.ones_like(stopped)
         if not stopped.any():
             log.warning("no probe of reagent stopped in %d steps: raise steps or top, or keep more tokens", self.steps)
@@ -97,8 +118,17 @@ class ReAGent:
         wide = torch.promote_types(model.dtype, torch.float32)
         return prediction.attribution(scores.to(wide), **facts, steps=float(taken))
 
+    def _replacements(self, prediction: Prediction) -> Replacer:
+        if self.masked is None and self.tags is None:
+            return uniform(prediction) if self.replacer == "uniform" else own(prediction)
+        if self.tokenizer is None:
+            raise ValueError("masked and tags are about text, so reagent must know the tokenizer: give tokenizer=...")
+        if self.masked is not None:
+            return masked(prediction, self.masked, self.tokenizer)
+        return tagged(prediction, str(self.tags), self.tokenizer)
+
     def _searched(
-        self, prediction: Prediction, draws: Sequence[torch.Generator], before: Tensor
+        self, prediction: Prediction, replacements: Replacer, draws: Sequence[torch.Generator], before: Tensor
     ) -> tuple[Tensor, Tensor, int]:
         """Where the probes came to (probes, time), which of them stopped (probes,), and steps taken. ``before`` (1,):
         the probability of the answer after the prompt as it is. A probe depends on its own generator alone."""
@@ -106,11 +136,10 @@ class ReAGent:
         z = torch.stack([torch.rand(len(ids), generator=draw, dtype=torch.float64) for draw in draws]).to(ids.device)
         stopped = torch.full((len(draws),), not bool(free.any()))
         keep = min(self.keep, int(free.sum()) // 2)
-        likeliest = self._likeliest(prediction) if self.replacer == "self" else None
         taken = 0
         while taken < self.steps and not stopped.all():
             live = (~stopped).nonzero()[:, 0].tolist()
-            drawn = [self._drawn(draws[probe], prediction, likeliest) for probe in live]
+            drawn = [self._drawn(draws[probe], len(ids), replacements) for probe in live]
             replaced, first, second = (torch.stack(part).to(ids.device) for part in zip(*drawn, strict=True))
             after, _ = self._read(prediction, torch.where(replaced & free, first, ids))
             update = 2 * (before - after).clamp(-MOST, MOST).atanh()[:, None]  # the logit of (1 + delta) / 2
@@ -132,28 +161,16 @@ class ReAGent:
             return value.double().sigmoid(), value
         return Target(target.token, objective="prob")(logits.double()), value
 
-    @staticmethod
-    def _likeliest(prediction: Prediction) -> Tensor:
-        """(time,): what the model says in place of each token, which it predicts one place before; the first stays."""
-        said = prediction.model(prediction.ids[None]).logits[0, :-1].argmax(-1)
-        prediction.forwards += 1
-        return torch.cat([prediction.ids[:1], said]).cpu()
-
     def _predicted(self, prediction: Prediction, rows: Tensor) -> Tensor:
         """(rows,) bool: whether each token of the answer is among the top predictions at its place."""
         logits = prediction.logits(ids=rows)  # (rows, tokens, vocab)
         answer = torch.tensor(prediction.target.tokens, device=logits.device)[:, None]
         return (logits.topk(min(self.top, logits.shape[-1])).indices == answer).any(-1).all(-1)
 
-    def _drawn(
-        self, draw: torch.Generator, prediction: Prediction, likeliest: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _drawn(self, draw: torch.Generator, time: int, replacements: Replacer) -> tuple[Tensor, Tensor, Tensor]:
         """Of one probe and step: what is replaced (time,) bool, and the replacements of its two passes (time,)."""
-        time = len(prediction.ids)
         replaced = torch.rand(time, generator=draw) < self.ratio
-        if likeliest is not None:
-            return replaced, likeliest, likeliest
-        first, second = torch.randint(prediction.model.vocab_size, (2, time), generator=draw)
+        first, second = replacements(draw)
         return replaced, first, second
 
 

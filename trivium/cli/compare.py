@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,6 +37,12 @@ class Command:
 
     Example: trivium compare decoding --suite lossless --drafts heads/ draft/ --dtype bfloat16
 
+    Example: trivium compare attribution --contenders occlusion reagent --prompts mine.jsonl
+
+    Explainers are judged by what becomes of the prediction without the tokens they name, first of all by how much more
+    than random scores do. With --prompts on yours: the explained token is the first of "answer", or what the model
+    predicts; "decisive" may name the word that the answer rests on.
+
     Example: trivium compare architectures --suite decoders --training "training(corpus='my_texts/', batch_size=4)"
 
     Example: trivium compare vocabulary --training "adapting(old='en.txt', new=('fr.txt',))"
@@ -64,7 +70,8 @@ class Command:
     task: tuple[str, ...] = ()
     """A method of the kind evaluation, written like a call; by default the kind's own. For models, several of them."""
     prompts: Path | None = None
-    """A text file with a prompt per line, or JSON lines with 'text' and if you like 'id', 'group' and 'chat'."""
+    """A text file with a prompt per line, or JSON lines with 'text' and if you like 'id', 'group' and 'chat'; for
+    attribution also 'answer' and 'decisive'. For the kinds decoding, drafting and attribution."""
     budget: str | None = None
     """What each contender may spend, such as '64 new_tokens' or '1e12 flops'; by default the kind's own."""
     scales: tuple[float, ...] = ()
@@ -114,11 +121,15 @@ class Command:
         if self.drafts and chosen is None:
             raise ValueError("--drafts belongs to a suite; without one, write speculative(drafter=medusa(folder=...))")
         if self.prompts is not None and self.task:
-            raise ValueError("give either a task or prompts; prompts belong to the task 'continuation' or the suite's")
+            raise ValueError("give either a task or prompts; prompts belong to the kind's own task or the suite's")
         task: Any = self.task or (chosen.task if chosen else None) or None
         task = task[0] if isinstance(task, tuple) and len(task) == 1 else task
         if self.prompts is not None:
-            task = build("evaluation", task or "continuation")
+            task = build("evaluation", task or hole.task or "continuation")
+            if not any(field.name == "prompts" for field in fields(task)):
+                raise ValueError(
+                    f"{self.kind} is judged by '{describe(task)}', which takes no prompts; leave --prompts away"
+                )
             task = replace(task, prompts=read_prompts(self.prompts))
         if hole.systems and not self.contenders:
             raise ValueError("which models? write --contenders tiny runs/mine")
@@ -225,6 +236,7 @@ def read_prompts(path: Path) -> tuple[Example, ...]:
             text = entry["text"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path}, line {number}: expected an object with a 'text', got {line[:60]!r}") from None
-        fields = {"chat": bool(entry.get("chat", False)), "group": str(entry.get("group", ""))}
-        made.append(Example(id=str(entry.get("id", f"line {number}")), text=text, fields=fields))
+        told = {"chat": bool(entry.get("chat", False)), "group": str(entry.get("group", ""))}
+        told |= {word: str(entry[word]) for word in ("answer", "decisive") if entry.get(word)}
+        made.append(Example(id=str(entry.get("id", f"line {number}")), text=text, fields=told))
     return tuple(made)

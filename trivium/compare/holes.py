@@ -180,7 +180,7 @@ def explain(
     ids, target = task.question(system, example)
     if budget.unit == "evaluations" and hasattr(explainer, "within"):
         explainer = explainer.within(int(budget.amount))
-    return explainer(system.model, ids, target, generator=generator)
+    return system.fit(explainer)(system.model, ids, target, generator=generator)
 
 
 def explainers_of(preset: str) -> dict[str, Any]:

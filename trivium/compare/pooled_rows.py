@@ -18,6 +18,7 @@ from trivium.data import overlaps
 from trivium.evaluation.stats import calibration, desiderata
 from trivium.evaluation.stats.intervals import Interval
 from trivium.evaluation.stats.paired import Pair
+from trivium.nn.faithfulness import log_ratio
 
 RESAMPLES = 500
 Rows = NDArray[np.float64]
@@ -34,6 +35,11 @@ class RowStatistic:
     high: float = 1.0
 
 
+def _log_ratio(rows: Rows) -> float | None:
+    """Of a measure and its control, in two columns; None where the mean of either is 0."""
+    return log_ratio(*rows.T.tolist()) if (rows.mean(0) > 0).all() else None
+
+
 STATISTICS: Mapping[str, RowStatistic] = {
     "ece_mass": RowStatistic("calibration", lambda rows: calibration.ece(*_whole(rows)), 10),
     "ece_width": RowStatistic("calibration", lambda rows: calibration.ece(*_whole(rows), binning="width"), 10),
@@ -44,6 +50,10 @@ STATISTICS: Mapping[str, RowStatistic] = {
     "bias_race": RowStatistic("race", desiderata.unevenness, high=0.5),
     **{name: RowStatistic(name, partial(overlaps.score, name), high=100.0) for name in ("bleu", "chrf", "chrf++")},
     "ter": RowStatistic("ter", partial(overlaps.score, "ter"), high=math.inf),
+    **{
+        f"{name}_log_ratio": RowStatistic(f"{name}_log_ratio", _log_ratio, low=-math.inf, high=math.inf)
+        for name in ("soft_nc", "soft_ns")
+    },
     "stereotype_gender": RowStatistic("stereotype", desiderata.stereotype, high=0.5),
 }
 

@@ -20,7 +20,6 @@ Caveats
     text and ``seed`` alone, so copies share their fate, whatever machine or order they come in.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -28,6 +27,7 @@ from typing import Literal
 import numpy as np
 
 from trivium.core.method import method
+from trivium.curation._draws import uniform
 from trivium.data.linear import LinearClassifier, Recipe, loaded, teach
 from trivium.data.marks import Marks, Texts
 from trivium.data.planted import JUNK, planted
@@ -78,18 +78,13 @@ class Quality:
 
     def tag(self, texts: Texts) -> Marks:
         """The chance that each is a good one, and its draw from the Pareto law."""
-        uniform = np.array([self._uniform(text) for text in texts.texts], float)
-        draw = (1.0 - uniform) ** (-1.0 / self.alpha) - 1.0
+        chance = np.array([uniform(str(self.seed), text) for text in texts.texts], float)
+        draw = (1.0 - chance) ** (-1.0 / self.alpha) - 1.0
         return Marks(len(texts), {"score": self._classifier.scores(texts.texts), "draw": draw})
 
     @property
     def _classifier(self) -> LinearClassifier:
         return loaded(self.folder) if self.folder else _toy()
-
-    def _uniform(self, text: str) -> float:
-        """In [0, 1), of the text as it is."""
-        data = f"{self.seed}\0{text}".encode("utf-8", "surrogatepass")
-        return (int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 11) / 2**53
 
 
 @cache

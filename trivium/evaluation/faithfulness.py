@@ -19,6 +19,8 @@ Caveats
     ``distance="reference"`` does too. A raw value rewards concentration, whichever token it falls on, so each measure
     has a random control, and what it gains over that is a measure of its own: by default the same importances in
     another order ("permuted"), so that only *where* they lie counts; the paper's control, uniform scores, is "uniform".
+    The gains come first; the paper's own figure, ln (mean measure / mean of its control) over all prompts, stands
+    beside them, and has no value where a mean is 0.
     Rankings of explainers flip between removal by zeros and by random tokens, so the hard measures are given for both.
     Embeddings that lost features are inputs that no model has seen.
 """
@@ -31,7 +33,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from trivium.core import seeds
+from trivium.core import meter, seeds
 from trivium.core.capabilities import require_offers
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Example, Measure, Observation, Target
@@ -42,6 +44,19 @@ from trivium.models.faithfulness import NAMES, faithfulness
 from trivium.models.next_token import next_token
 from trivium.models.system import System
 from trivium.nn import faithfulness as measured
+from trivium.nn.modes import evaluating
+
+SOFT = ("soft_nc", "soft_ns")
+"""What the paper's tables give the log ratio of."""
+
+
+def _gains(name: str) -> tuple[Measure, ...]:
+    """What a measure gains over its random control and, where the paper has it, their log ratio."""
+    gain = Measure(f"{name}_gain", f"{NAMES[name]}, over its random control")
+    if name not in SOFT:
+        return (gain,)
+    ratio = f"{name}_log_ratio"
+    return gain, Measure(ratio, f"{NAMES[name]}, log ratio to its random control", pooled=ratio)
 
 
 @method(title="Faithfulness", source="arXiv:2402.00794", year=2024, needs=["causal", "embeds"])
@@ -49,6 +64,9 @@ from trivium.nn import faithfulness as measured
 class Faithfulness:
     """Prompts with one decisive word, and what becomes of the prediction without the tokens an explainer names."""
 
+    prompts: Sequence[Example] = ()
+    """Of your own, in place of the built-in ones. Fields: "answer", whose first token is explained (by default what the
+    model predicts); "decisive", a word of the text; "group", of prompts that are not independent; "chat"."""
     draws: int = 8
     """Draws of the soft masks, and of their random control; the reference takes one."""
     hard_draws: int = 2
@@ -63,8 +81,8 @@ class Faithfulness:
     """Inputs per pass."""
 
     measures: ClassVar[Sequence[Measure]] = (
+        *(measure for name in NAMES for measure in _gains(name)),
         *(Measure(name, title) for name, title in NAMES.items()),
-        *(Measure(f"{name}_gain", f"{title}, over its random control") for name, title in NAMES.items()),
         *(Measure(f"{name}_random", f"{title}, random control", None) for name, title in NAMES.items()),
         Measure("decisive_top3", "Decisive word among the three best tokens"),
     )
@@ -83,10 +101,17 @@ class Faithfulness:
         ):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} must be one of {', '.join(words)}; got {getattr(self, name)!r}")
+        for prompt in self.prompts:
+            if not prompt.text.strip():
+                raise ValueError(f"prompt {prompt.id!r} is empty; give it some text")
+            if (word := prompt.fields.get("decisive")) is not None and word not in prompt.text:
+                raise ValueError(f"the decisive word {word!r} does not stand in prompt {prompt.id!r}")
 
     def examples(self, split: str) -> Sequence[Example]:
-        """20 prompts to test on and 8 to tune on, of five groups each."""
+        """The given prompts to test on; without any, 20 to test on and 8 to tune on, of five groups each."""
         splits.check(split)
+        if self.prompts:
+            return self.prompts if split == "test" else ()
         everything = [
             Example(f"{group}-{number}", text, fields={"group": group, "decisive": decisive, "answer": answer})
             for group, prompts in GROUPS.items()
@@ -95,12 +120,18 @@ class Faithfulness:
         return [one for place, one in enumerate(everything) if (place % 7 in (2, 5)) == (split == "validation")]
 
     def question(self, system: System, example: Example) -> tuple[Tensor, Target]:
-        """The prompt's ids (time,) and the token to explain: the first of the answer that is more than a space.
+        """The prompt's ids (time,) and the token to explain: the first of the answer that is more than a space, or what
+        the model predicts where no answer is given, which is charged to nobody.
 
         A tokenizer that splits off the space before a word has it moved into the prompt.
         """
-        ids, token = next_token(system, example.text, example.fields["answer"])
-        return ids, Target(token)
+        text = system.chat(example.text) if example.fields.get("chat") else example.text
+        if answer := example.fields.get("answer"):
+            ids, token = next_token(system, text, answer)
+            return ids, Target(token)
+        ids = system.prompt(text)[0]
+        with meter.aside(), evaluating(system.model), torch.no_grad():
+            return ids, Target(int(system.model(ids[None], logits_to_keep=1).logits[0, -1].argmax()))
 
     def score(self, system: System, example: Example, output: Attribution) -> Observation:
         """Measure one attribution of ``question``; masks and controls are the same for every explainer."""
@@ -126,17 +157,19 @@ class Faithfulness:
             control=self.control,
             batch_size=self.batch_size,
         )
-        decisive = decisive_positions(system, ids, example.fields["decisive"])
-        importances = measured.importance(output.scores.cpu(), weights=self.weights, frozen=frozen)
-        ranked = importances.argsort(descending=True, stable=True).tolist()
         values = {name: found[name].value for name in NAMES}
         values |= {f"{name}_gain": found[name].gain for name in NAMES}
         values |= {f"{name}_random": found[name].control for name in NAMES}
-        values["decisive_top3"] = float(any(place in decisive for place in ranked[:3]))
+        if (word := example.fields.get("decisive")) is not None:
+            decisive = decisive_positions(system, ids, word)
+            importances = measured.importance(output.scores.cpu(), weights=self.weights, frozen=frozen)
+            ranked = importances.argsort(descending=True, stable=True).tolist()
+            values["decisive_top3"] = float(any(place in decisive for place in ranked[:3]))
         errors = {name: found[name].error for name in NAMES}
         errors |= {f"{name}_gain": math.hypot(found[name].error, found[name].control_error) for name in NAMES}
         errors |= {f"{name}_random": found[name].control_error for name in NAMES}
-        return Observation(values, {"standard_errors": errors})
+        pairs = {f"{name}_log_ratio": (found[name].value, found[name].control) for name in SOFT}
+        return Observation(values, {"standard_errors": errors}, pairs)
 
 
 def decisive_positions(system: System, ids: Tensor, word: str) -> set[int]:

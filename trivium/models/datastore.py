@@ -10,7 +10,7 @@ stands before it.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -29,13 +29,14 @@ from trivium.models.system import System
 from trivium.nn.modes import evaluating
 
 Representation = Literal["ffn", "final", "both"]
+KeyDtype = Literal["float32", "float16"]
 HEADER, KEYS, VALUES = "header.json", "keys.npy", "values.npy"
 
 
 @dataclass(frozen=True, eq=False)
 class Entries:
     """``keys`` (entries, width), ``values`` (entries,) int64; ``logp`` (entries,): of the values by the model itself,
-    where that was asked for; ``text`` (entries,) int64: number of the text that each is of."""
+    where that was asked for; ``text`` (entries,) int64: number of the text that each is of, -1 where it is not kept."""
 
     keys: Tensor
     values: Tensor
@@ -69,6 +70,41 @@ def entries(
     ``overlap``: the share of a window that was read before. Raises ValueError for texts without a predicted token,
     NotFinite for keys that are not finite, UnknownName where the model shows no such place.
     """
+    plan = _plan(system, texts, representation, length, overlap, batch_size, limit)
+    found = list(_passes(system, plan, representation, batch_size, likelihoods, bar))
+    owner = torch.cat([torch.full((stop - first - 1,), row) for row, _, stop, first in plan.windows])
+    logp = torch.cat([one for _, _, one in found if one is not None]) if likelihoods else None
+    return Entries(
+        torch.cat([keys for keys, _, _ in found]), torch.cat([values for _, values, _ in found]), owner, logp
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Tokens of each text, and of each window its text, start, stop, and the first place whose state is taken."""
+
+    rows: list[list[int]]
+    windows: list[tuple[int, int, int, int]]
+
+    def __len__(self) -> int:
+        return sum(stop - first - 1 for _, _, stop, first in self.windows)
+
+    @property
+    def digest(self) -> str:
+        """Of all that is read."""
+        return files.sha256(json.dumps([self.rows, self.windows]).encode())
+
+
+def _plan(
+    system: System,
+    texts: Sequence[str],
+    representation: Representation,
+    length: int,
+    overlap: float,
+    batch_size: int,
+    limit: int | None,
+) -> _Plan:
+    """What is to be read; refuses what cannot be."""
     if representation not in get_args(Representation):
         raise ValueError(f"representation must be one of {', '.join(get_args(Representation))}; got {representation!r}")
     require_offers("a datastore", system.model, ["causal", "sites"])
@@ -87,21 +123,37 @@ def entries(
     windows = [(row, *each) for row, ids in enumerate(rows) for each in _windows(len(ids), length, overlap)]
     if not windows:
         raise ValueError(f"none of the {len(texts)} texts has a token that is predicted; give longer ones")
+    return _Plan(rows, windows)
+
+
+def _passes(
+    system: System,
+    plan: _Plan,
+    representation: Representation,
+    batch_size: int,
+    likelihoods: bool,
+    bar: Bar | None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Keys, values and log-probabilities of each window in turn."""
     if bar is not None:
-        bar.total = sum(stop - first - 1 for _, _, stop, first in windows)
-    found: list[tuple[Tensor, Tensor, Tensor | None]] = []
-    with torch.no_grad(), evaluating(system.model):
-        for begin in range(0, len(windows), batch_size):
-            some = windows[begin : begin + batch_size]
-            made = list(_pass(system, rows, some, representation, likelihoods))
-            found += made
-            if bar is not None:
-                bar.advance(sum(len(values) for _, values, _ in made))
-    owner = torch.cat([torch.full((stop - first - 1,), row) for row, _, stop, first in windows])
-    logp = torch.cat([one for _, _, one in found if one is not None]) if likelihoods else None
-    return Entries(
-        torch.cat([keys for keys, _, _ in found]), torch.cat([values for _, values, _ in found]), owner, logp
-    )
+        bar.total = len(plan)
+    for begin in range(0, len(plan.windows), batch_size):
+        with torch.no_grad(), evaluating(system.model):
+            some = plan.windows[begin : begin + batch_size]
+            made = list(_pass(system, plan.rows, some, representation, likelihoods))
+        if bar is not None:
+            bar.advance(sum(len(values) for _, values, _ in made))
+        yield from made
+
+
+def narrowed(keys: Tensor, dtype: KeyDtype) -> Tensor:
+    """Keys in this dtype. Raises NotFinite for numbers that it cannot hold, ValueError for another dtype."""
+    if dtype not in get_args(KeyDtype):
+        raise ValueError(f"dtype of keys must be one of {', '.join(get_args(KeyDtype))}; got {dtype!r}")
+    made = keys.to(getattr(torch, dtype))
+    if not made.isfinite().all():
+        raise NotFinite(f"keys reach {float(keys.abs().max()):.3g}, which {dtype} cannot hold; keep them in float32")
+    return made
 
 
 def _windows(count: int, length: int, overlap: float) -> Iterator[tuple[int, int, int]]:
@@ -157,44 +209,54 @@ class Datastore:
         system: System,
         texts: Sequence[str],
         *,
+        folder: str | Path | None = None,
         representation: Representation = "ffn",
+        dtype: KeyDtype = "float32",
         length: int = 512,
         overlap: float = 0.25,
         batch_size: int = 4,
         limit: int | None = None,
         bar: Bar | None = None,
     ) -> "Datastore":
-        """One pass over the texts; see ``entries``."""
-        read = entries(
-            system,
-            texts,
-            representation=representation,
-            length=length,
-            overlap=overlap,
-            batch_size=batch_size,
-            limit=limit,
-            bar=bar,
+        """One pass over the texts; see ``entries``. With a ``folder`` keys go there as they are made, so that no memory
+        holds them all, and a store of the same model and texts that is there already is taken as it is.
+
+        Raises ValueError where the folder holds another store, NotFinite for keys that ``dtype`` cannot hold.
+        """
+        plan = _plan(system, texts, representation, length, overlap, batch_size, limit)
+        made = made_by(system, representation) | {"dtype": dtype, "read": plan.digest}
+        passes = (
+            (narrowed(keys, dtype), values)
+            for keys, values, _ in _passes(system, plan, representation, batch_size, False, bar)
         )
-        return Datastore(read.keys, read.values, made_by(system, representation))
+        if folder is None:
+            found = list(passes)
+            return Datastore(torch.cat([keys for keys, _ in found]), torch.cat([values for _, values in found]), made)
+        folder = Path(folder)
+        with files.locked(folder, wait=True):
+            if (folder / HEADER).is_file():
+                store = Datastore.load(folder)
+                store.check(system, representation)
+                _agree(store.made, {name: made[name] for name in ("dtype", "read")})
+                return store
+            _write(folder, passes, len(plan), made)
+        return Datastore.load(folder)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def check(self, system: System, representation: Representation) -> None:
         """Raise ValueError unless the keys mean to this system what they meant to the one that made them."""
-        asked = made_by(system, representation)
-        for name, value in self.made.items():
-            if asked[name] != value:
-                raise ValueError(f"this store was made with {name} {value!r}, not {asked[name]!r}; build it again")
+        _agree(self.made, made_by(system, representation))
+
+    @property
+    def entries(self) -> Entries:
+        """What is searched."""
+        return Entries(self.keys, self.values, torch.full_like(self.values, -1))
 
     def save(self, folder: str | Path) -> None:
-        """Keys and values as arrays, and a header."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, tensor in ((KEYS, self.keys), (VALUES, self.values)):
-            with files.written(folder / name) as part, Path(part).open("wb") as out:
-                np.save(out, tensor.numpy())
-        files.write(folder / HEADER, json.dumps(self.made, indent=1) + "\n")
+        """Keys and values as arrays, and a header, in place of a store that is there."""
+        _write(Path(folder), [(self.keys, self.values)], len(self), self.made)
 
     @staticmethod
     def load(folder: str | Path, *, mapped: bool = True) -> "Datastore":
@@ -220,3 +282,32 @@ def made_by(system: System, representation: Representation) -> dict[str, object]
         "opening": list(getattr(system.tokenizer, "opening", ())),
         "representation": representation,
     }
+
+
+def _agree(made: Mapping[str, object], asked: Mapping[str, object]) -> None:
+    told = {"read": "texts and windows whose digest is"}
+    for name, value in asked.items():
+        if made.get(name) != value:
+            raise ValueError(
+                f"this store was made with {told.get(name, name)} {made.get(name)!r}, not {value!r}; build it again, "
+                "or another one elsewhere"
+            )
+
+
+def _write(folder: Path, parts: Iterable[tuple[Tensor, Tensor]], count: int, made: Mapping[str, object]) -> None:
+    """The header goes first and comes last, so that a folder with one is whole."""
+    (folder / HEADER).unlink(missing_ok=True)
+    values, keys = np.empty(count, np.int64), None
+    with files.written(folder / KEYS) as part:
+        start = 0
+        for rows, said in parts:
+            if keys is None:
+                dtype = rows.numpy().dtype
+                keys = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=(count, rows.shape[1]))
+            keys[start : start + len(rows)], values[start : start + len(rows)] = rows.numpy(), said.numpy()
+            start += len(rows)
+        if keys is not None:
+            keys.flush()
+    with files.written(folder / VALUES) as part, Path(part).open("wb") as out:
+        np.save(out, values)
+    files.write(folder / HEADER, json.dumps(dict(made), indent=1) + "\n")

@@ -25,7 +25,7 @@ from trivium.models._cache import Writer
 from trivium.models._compiled import CompiledStep
 from trivium.models._families import Parts, site_table
 from trivium.models._int8 import Int8Linear, quantised
-from trivium.models._packed import WORTH, Packed, layers_of, room_for
+from trivium.models._packed import Packed, layers_of, room_for
 from trivium.models._recurrent import recur
 from trivium.models._selfcheck import examine
 from trivium.models._upcast import Upcast
@@ -91,8 +91,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.compiled: CompiledStep | None = None
         self.upcast: Upcast | Packed = Upcast(hf)
         self.packed: Packed | None = None
-        """Float32 weights in the layout of their products, once that has paid."""
-        self._hastened = 0
+        """Float32 weights in the layout of their products, from the first pass without gradients on."""
         self.quantised = quantised(hf)
         self.rows = 0
         self.eval()
@@ -115,25 +114,23 @@ class HuggingFaceModel(Sited, LanguageModel):
                 raise NotOffered(f"a compiled step needs {word!r}, which this model lacks: {self.refused.get(word)}")
         if not self.split:
             raise NotOffered("a compiled step needs a model whose logits are its head applied to its last hidden state")
-        packed = Packed(self.inner)
+        layers = layers_of(self.inner, self.dtype)
+        packed = Packed(layers if room_for(layers) else (), self.dtype)
         self.upcast = packed if packed.layers else self.upcast
         self.compiled = CompiledStep(self)
 
-    @contextmanager
-    def hastened(self, positions: int) -> Iterator[None]:
-        """Within the block about so many positions are passed without gradients: in float32 they go through a second
-        copy of the weights, in the layout of their products, once this block and earlier ones are worth making one and
-        there is memory for it. Results differ by rounding."""
-        self._hastened += positions
-        if self.packed is None and self._hastened >= WORTH and self.dtype == torch.float32:
+    @property
+    def products(self) -> Upcast | Packed:
+        """How products with the weights are made. In float32 without gradients from a second copy of the weights, in
+        the layout of the products, if a multiple of it is free in memory and no weight has been changed since."""
+        if self.dtype != torch.float32 or torch.is_grad_enabled():
+            return self.upcast
+        if self.packed is None:
             layers = layers_of(self.inner, torch.float32)
-            self.packed = Packed(self.inner, torch.float32) if layers and room_for(layers) else None
-        usual = self.upcast
-        try:
-            self.upcast = self.packed or usual
-            yield
-        finally:
-            self.upcast = usual
+            self.packed = Packed(layers if room_for(layers) else (), torch.float32)
+        elif self.packed.stale:
+            self.packed.drop()
+        return self.packed if self.packed.layers else self.upcast
 
     # --- sites --------------------------------------------------------------------------------------------------
 
@@ -207,7 +204,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         passed_over = [self.parts.blocks[layer] for layer in self.skipped]
         grouped = self.groups(slots) and arguments["attention_mask"] is not None
         with (
-            self.upcast.over(given.shape[0] * given.shape[1]),
+            self.products.over(given.shape[0] * given.shape[1]),
             bypassed(passed_over),
             grouping(self.config, grouped),
         ):
@@ -384,7 +381,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         leaving = [self.parts.blocks[layer] for layer in range(start, stop) if storing and layer not in skipped]
         grouped = self.groups(part.slots) and arguments["attention_mask"] is not None
         with (
-            self.upcast.over(batch * time),
+            self.products.over(batch * time),
             grouping(self.config, grouped),
             self._only(start, stop, hidden) as reached,
             bypassed(passed_over),

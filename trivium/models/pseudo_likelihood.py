@@ -11,7 +11,9 @@ import re
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from trivium.core import meter
 from trivium.core.errors import NotFinite, NotOffered
 from trivium.models._rows import LOGITS
 from trivium.models.scoring import Pair
@@ -46,7 +48,6 @@ def pseudo_logprobs(
     if mask_id is not None and not 0 <= mask_id < model.vocab_size:
         raise ValueError(f"mask_id must be 0 to {model.vocab_size - 1}, a token of the model; got {mask_id}")
     hiding = model.vocab_size - 1 if mask_id is None else mask_id
-    early = 1 if "causal" in model.offers else 0
     most = model.max_positions
     jobs: list[tuple[int, int, list[int]]] = []
     for number, pair in enumerate(pairs):
@@ -69,7 +70,7 @@ def pseudo_logprobs(
             rows = max(1, min(batch_size, LOGITS // (len(jobs[start][2]) * model.vocab_size)))
             some = jobs[start : start + rows]
             start += rows
-            places = [len(pairs[number].context) + at - early for number, at, _ in some]
+            places = [len(pairs[number].context) + at for number, at, _ in some]
             targets = [pairs[number].continuation[at] for number, at, _ in some]
             for (number, at, _), value in zip(some, _pass(system, [g for *_, g in some], places, targets), strict=True):
                 found[number][at] = value
@@ -78,23 +79,53 @@ def pseudo_logprobs(
     return [tuple(each) for each in found]
 
 
+def hides(system: System) -> bool:
+    """Whether the model can predict a token from those on both sides."""
+    inner = getattr(system.model, "inner", None)
+    return "bidirectional" in system.model.offers or type(inner).__name__.endswith("ForMaskedLM")
+
+
 @torch.no_grad()
-def _pass(system: System, rows: Sequence[list[int]], places: Sequence[int], targets: Sequence[int]) -> list[float]:
-    """What the model says at one place of each row."""
-    model, width = system.model, len(rows[0])
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=model.device)
+def hidden_logprobs(system: System, rows: Sequence[Sequence[int]], places: Sequence[int]) -> Tensor:
+    """(rows, vocab): log-probabilities of what is hidden at one place of each row, in at least single precision. A
+    masked model of Hugging Face, which the adapter cannot pad, is called as it is.
+
+    Raises NotOffered for a model that has no prediction for each token, ValueError where it would have to be read off
+    a place before the row.
+    """
+    model, width = system.model, max(map(len, rows))
+    early = 1 if "causal" in model.offers else 0
+    if min(places) < early:
+        raise ValueError(
+            f"{system.name} predicts from the place before, and nothing stands before a hidden first token"
+        )
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
     lengths = torch.tensor([len(row) for row in rows], device=model.device)
     real = torch.arange(width, device=model.device) < lengths[:, None]
-    mask = None if bool(real.all()) else real
-    if "causal" in model.offers:  # else it sees both ways by itself
-        mask = real[:, :, None] & real[:, None, :]
-        mask.diagonal(dim1=1, dim2=2).fill_(True)  # so that no softmax of padding is empty
-        mask = mask[:, None]
-    logits = model(ids, mask=mask).logits
+    if "bidirectional" in model.offers:
+        logits = model(ids, mask=_both_ways(real) if early else None if bool(real.all()) else real).logits
+    elif hides(system):
+        amounts = {"calls": 1, "evaluations": len(rows), "positions": ids.numel()}
+        with meter.measured(("hidden", model.serial, *ids.shape), **amounts):
+            logits = model.inner(input_ids=ids, attention_mask=real.long()).logits  # type: ignore[attr-defined]
+    else:
+        raise NotOffered(f"{system.name} is no masked model, so that nothing can be hidden from it")
     if logits.shape[:2] != ids.shape:
         raise NotOffered(f"{system.name} has no prediction for each token, so that none can be scored by hiding it")
-    here = logits[torch.arange(len(rows)), torch.tensor(places)]
-    logp = here.to(torch.promote_types(here.dtype, torch.float32)).log_softmax(-1)
+    here = logits[torch.arange(len(rows)), torch.tensor(places) - early]
+    return here.to(torch.promote_types(here.dtype, torch.float32)).log_softmax(-1)
+
+
+def _both_ways(real: Tensor) -> Tensor:
+    """The mask (rows, 1, time, time) under which a causal model sees all tokens of its row."""
+    mask = real[:, :, None] & real[:, None, :]
+    mask.diagonal(dim1=1, dim2=2).fill_(True)  # so that no softmax of padding is empty
+    return mask[:, None]
+
+
+def _pass(system: System, rows: Sequence[list[int]], places: Sequence[int], targets: Sequence[int]) -> list[float]:
+    """What the model says at one place of each row."""
+    logp = hidden_logprobs(system, rows, places)
     values = logp.gather(1, torch.tensor(targets, device=logp.device)[:, None])[:, 0]
     if not values.isfinite().all():
         raise NotFinite(f"{system.name} gives no finite likelihood to a hidden token; its weights are damaged")

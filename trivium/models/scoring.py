@@ -15,7 +15,6 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -321,8 +320,7 @@ def score_pairs(
     was = system.model.training
     system.model.eval()
     try:
-        tokens = sum(len(context) + sum(map(len, found)) for context, found in groups.items())
-        with torch.no_grad(), getattr(system.model, "hastened", nullcontext)(tokens):
+        with torch.no_grad():
             for context, continuation, logprobs, likeliest in passes(system.model, groups, batch_size):
                 if not all(value > float("-inf") and value <= 0.0 for value in logprobs):
                     text = system.tokenizer.decode(list(continuation))

@@ -31,6 +31,19 @@ def similarities(
     return (2 * product - lengths).clamp(max=0.0)
 
 
+def refuse_wide_k(k: int, entries: int) -> None:
+    """Raise ValueError unless so many neighbours can be found."""
+    if not 1 <= k <= entries:
+        raise ValueError(f"k must be 1 to the {entries} entries there are to find, got {k}")
+
+
+def refuse_infinite(name: str, given: Float[Tensor, "rows width"], start: int = 0) -> None:
+    """Raise ValueError that names the first row with a number that is not finite; rows are counted from ``start``."""
+    if not given.isfinite().all():
+        row = start + int((~given.isfinite().all(1)).nonzero()[0])
+        raise ValueError(f"{name} must be finite numbers, row {row} is not; use a wider dtype")
+
+
 def search(
     queries: Float[Tensor, "queries width"],
     keys: Float[Tensor, "entries width"],
@@ -40,19 +53,14 @@ def search(
     own: Int[Tensor, "queries"] | None = None,
 ) -> tuple[Float[Tensor, "queries k"], Int[Tensor, "queries k"]]:
     """Scores and numbers of the k nearest entries, nearest first. ``own``: for each query an entry that is itself and
-    does not count, -1 for none.
+    does not count, -1 for none. Keys may be narrower than queries and on disk: a stretch at a time is widened and read.
 
     Raises ValueError for a k below 1 or above the entries there are, and for numbers that are not finite.
     """
-    left = len(keys) - (1 if own is not None and bool((own >= 0).any()) else 0)
-    if not 1 <= k <= left:
-        raise ValueError(f"k must be 1 to the {left} entries there are to find, got {k}")
-    for name, given in (("queries", queries), ("keys", keys)):
-        if not given.isfinite().all():
-            row = int((~given.isfinite().all(1)).nonzero()[0])
-            raise ValueError(f"{name} must be finite numbers, row {row} is not; use a wider dtype")
-    wide = max(k, ROOM // max(len(queries), 1))
-    if wide < min(len(keys), 4096) and len(queries) > 1:  # too many queries at once for stretches of sensible size
+    refuse_wide_k(k, len(keys) - (1 if own is not None and bool((own >= 0).any()) else 0))
+    refuse_infinite("queries", queries)
+    room = ROOM // max(len(queries), 1)
+    if max(k, room) < min(len(keys), 4096) and len(queries) > 1:  # too many queries at once for sensible stretches
         half = len(queries) // 2
         parts = [
             search(part, keys, k, similarity=similarity, own=mine)
@@ -63,10 +71,13 @@ def search(
             )
         ]
         return torch.cat([scores for scores, _ in parts]), torch.cat([found for _, found in parts])
+    wide = max(k, min(room, ROOM // keys.shape[1]))
     best = queries.new_full((len(queries), 0), float("-inf"))
     index = torch.zeros(len(queries), 0, dtype=torch.int64, device=queries.device)
     for start in range(0, len(keys), wide):
-        scores = similarities(queries, keys[start : start + wide], similarity)
+        stretch = keys[start : start + wide]
+        refuse_infinite("keys", stretch, start)
+        scores = similarities(queries, stretch.to(queries.dtype), similarity)
         places = torch.arange(start, start + scores.shape[1], device=queries.device).expand(len(queries), -1)
         if own is not None:
             scores = scores.masked_fill(places == own[:, None], float("-inf"))
@@ -123,13 +134,18 @@ def interpolate(
 
 
 def best_share(
-    model: Float[Tensor, "tokens"], neighbours: Float[Tensor, "tokens"], grid: int = 200
+    model: Float[Tensor, "tokens"],
+    neighbours: Float[Tensor, "tokens"],
+    grid: int = 200,
+    answered: Bool[Tensor, "tokens"] | None = None,
 ) -> tuple[float, Float[Tensor, "grid"]]:
-    """Of so many shares from 0 to 1 the one of least mean loss, the smallest among equals, and the loss of each."""
+    """Of so many shares from 0 to 1 the one of least mean loss, the smallest among equals, and the loss of each. Where
+    nothing ``answered`` the model has all the say."""
     if grid < 2 or not len(model):
         raise ValueError(f"a grid needs two shares and a token at least, got {grid} and {len(model)}")
     shares = torch.linspace(0, 1, grid, dtype=torch.float64)
-    losses = torch.stack([-interpolate(model.double(), neighbours.double(), float(one)).mean() for one in shares])
+    own, said = model.double(), neighbours.double()
+    losses = torch.stack([-interpolate(own, said, float(one), answered).mean() for one in shares])
     return float(shares[losses.argmin()]), losses
 
 
@@ -147,4 +163,5 @@ def whitening(
     mean = wide.mean(0)
     values, vectors = torch.linalg.eigh((wide - mean).mT @ (wide - mean) / len(wide))
     scale = values.clamp(min=floor * float(values[-1])).rsqrt()
-    return mean.to(keys.dtype), (vectors * scale).to(keys.dtype)
+    dtype = torch.promote_types(keys.dtype, torch.float32)
+    return mean.to(dtype), (vectors * scale).to(dtype)
