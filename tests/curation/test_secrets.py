@@ -174,6 +174,8 @@ def test_a_passage_is_of_one_kind():
     token = "ghp_" + words(36)
     assert found(f"password = '{token}'") == {"token": [token]}
     assert found(f"password = '{LETTERS[:44]}' + '{HASH}'") == {"password": [LETTERS[:44]], "entropy": [HASH]}
+    hook = f"https://hooks.slack.com/services/T{token}/B1/x"
+    assert found(hook) == {"token": [hook]}
     key = f"-----BEGIN PRIVATE KEY-----\n{token}\n-----END PRIVATE KEY-----"
     assert found(key) == {"private_key": [key]}
 

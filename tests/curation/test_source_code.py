@@ -54,7 +54,7 @@ def test_share_of_comments(text, language, comments):
         ({"language": "Python"}, True), ({"lang": "JavaScript"}, True), ({"ext": "java"}, True),
         ({"path": "a/b.c/d.py"}, True), ({"ext": ".py"}, True),
         ({"language": "pl"}, False), ({"language": "nonsense"}, False), ({"ext": 3}, False),
-        ({"path": "a.*"}, False), ({"ext": ""}, False), ({}, False),
+        ({"path": "a.*"}, False), ({"path": "a.c/py"}, False), ({"ext": ""}, False), ({}, False),
     ],
 )  # fmt: skip
 def test_the_language_is_what_the_metadata_say(metadata, known):
@@ -63,6 +63,12 @@ def test_the_language_is_what_the_metadata_say(metadata, known):
     assert np.isnan(found["visible_share"])
     if not known:
         assert numbers("# x", SourceCode(language="python"), **metadata)["comment_share"] == 1
+
+
+@pytest.mark.parametrize(("id", "known"), [("a.py", True), ("py", False), ("d1", False), ("a.b", False)])
+def test_a_plain_file_is_in_the_language_of_its_name(id, known):
+    found = SourceCode().tag(Texts([id, id], ["# x"] * 2, ["s"] * 2, [{}, {"ext": "json"}])).numbers
+    assert list(np.isnan(found["comment_share"])) == [not known, True]
 
 
 def test_what_the_metadata_say_comes_before_what_is_given():

@@ -17,15 +17,15 @@ Cost
     long is not lexed, and its share of comments is missing: more than a million characters, a line of more than 10,000,
     more than 100 comments that are begun and never ended.
 Caveats
-    The language is what the metadata say (``language`` or ``lang``, else the end of ``ext`` or ``path``), else what is
-    given; where nobody says, rules about a language drop nothing. The bounds of the codes were checked there; of
-    StarCoder's paper, that XSLT may be XML and data may have 50 characters (its script: 100) is as others report it.
-    Left out: StarCoder's other bounds for single extensions, stars, and characters per token of a tokenizer. The tokens
-    of RedPajama's tokenizer are words and runs of signs here, as Dolma's are, which counts one more. Comments are what
-    the lexer calls so, with docstrings; the published code parses Python instead. ``opening`` is the run of comments
-    and empty lines a text begins with, whatever they say: that ``#include`` lines and the line of the interpreter go
-    too is as published. Dolma's tagger ends it too early, by a character a line; not so here. Numbers are those of the
-    text before it is cut.
+    The language is what the metadata say (``language`` or ``lang``, else the end of ``ext``, ``path`` or the document's
+    id, which of a plain file is its name), else what is given; where nobody says, rules about a language drop nothing.
+    The bounds of the codes were checked there; of StarCoder's paper, that XSLT may be XML and data may have 50
+    characters (its script: 100) is as others report it. Left out: StarCoder's other bounds for single extensions,
+    stars, and characters per token of a tokenizer. The tokens of RedPajama's tokenizer are words and runs of signs
+    here, as Dolma's are, which counts one more. Comments are what the lexer calls so, with docstrings; the published
+    code parses Python instead. ``opening`` is the run of comments and empty lines a text begins with, whatever they
+    say: that ``#include`` lines and the line of the interpreter go too is as published. Dolma's tagger ends it too
+    early, by a character a line; not so here. Numbers are those of the text before it is cut.
 """
 
 import html
@@ -138,12 +138,14 @@ class SourceCode:
         """Numbers of a language that a text is not in, or that nobody names, are missing; those that say whether it is
         in one are 0 then. Shares of an empty text are 0."""
         rows, spans = [], {name: list[list[Span]]() for name in self.marks}
-        for text, metadata in zip(texts.texts, texts.metadata, strict=True):
+        for id, text, metadata in zip(texts.ids, texts.texts, texts.metadata, strict=True):
             block, opening = _header(text)
             spans["copyright"].append([(*span, 1.0) for span in block if "copyright" in text[slice(*span)].lower()])
             spans["opening"].append([(*span, 1.0) for span in opening])
             said = any(_NOTICE.search(text, *span) for span in (*block, *opening))
-            rows.append({**_plain(text), "notice": said, **_of_language(text, _language(metadata) or self.language)})
+            rows.append(
+                {**_plain(text), "notice": said, **_of_language(text, _language(id, metadata) or self.language)}
+            )
         numbers = {name: np.array([row.get(name, np.nan) for row in rows], float) for name in _NUMBERS}
         return Marks(len(texts), numbers, spans)
 
@@ -196,15 +198,15 @@ def _commented(lexer: type[Lexer], text: str) -> int:
     )
 
 
-def _language(metadata: Mapping[str, Any]) -> str:
-    """What it is called in the metadata, or ""; codes of natural languages, of two letters, are none."""
+def _language(id: str, metadata: Mapping[str, Any]) -> str:
+    """As the metadata call it, or as the end of a name tells, or ""; a code of two letters is of a natural language."""
     for key in ("language", "lang"):
         said = metadata.get(key)
         if isinstance(said, str) and len(said) > 2 and _named(said):
             return said
-    for key in ("ext", "path"):
-        said = metadata.get(key)
-        if isinstance(said, str) and (found := _ending(said.rpartition("/")[2].rpartition(".")[2].lower())):
+    ext, path = metadata.get("ext"), metadata.get("path")
+    for said, dot in ((ext, ""), (path, "."), (id, ".")):
+        if isinstance(said, str) and dot in said and (found := _ending(said.rpartition(".")[2].lower())):
             return found
     return ""
 
