@@ -71,6 +71,8 @@ def test_what_is_too_long_is_read_as_far_as_there_are_positions(tmp_path):
     assert found.longest == 8
     same = found.scores(["cat " * 6, "cat " * 500 + "fool"], ("rude",))
     assert same[0] == same[1]
+    last = "cat " * 5 + "fool"
+    assert found.scores([last], ("rude",)) == pytest.approx([float(logits(found, last).softmax(-1)[1])])
 
 
 def test_sentences_are_marked_by_it(tmp_path):
