@@ -1,8 +1,7 @@
 """What every explainer shares: the explained prediction as a scalar, and the checks that come before any work."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -16,7 +15,6 @@ from trivium.core.errors import NotFinite, NotOffered
 from trivium.core.method import card_of, settings
 from trivium.core.nouns import Attribution, Axes, Target
 from trivium.core.protocols import LanguageModel, LMOutput, State
-from trivium.nn.modes import evaluating
 
 Neutral = Literal["mean", "zero"] | int
 """What stands for 'nothing here': the mean embedding of the vocabulary, the zero vector, or the id of a token."""
@@ -67,14 +65,6 @@ class Prediction:
         self.target = target
         self.ids = ids.to(model.device)
         self.free = torch.ones_like(self.ids, dtype=torch.bool) if frozen is None else ~frozen.to(model.device)
-
-    @contextmanager
-    def forwards_only(self, rows: int) -> Iterator[None]:
-        """Within the block about so many rows of the prompt's length are passed without gradients, as fast as the model
-        can; in evaluation mode."""
-        hastened = getattr(self.model, "hastened", nullcontext)
-        with evaluating(self.model), torch.no_grad(), hastened(rows * len(self.ids)):
-            yield
 
     def embeds(self) -> Tensor:
         """(time, width): the input embeddings as the model takes them, so that any scaling is applied just once."""

@@ -27,6 +27,7 @@ from trivium.attribution._replacing import Replacing
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
+from trivium.nn.modes import evaluating
 
 
 @method(title="LIME", source="arXiv:1602.04938", year=2016, needs=["causal"])
@@ -71,7 +72,7 @@ class Lime:
         free = prediction.free.nonzero()[:, 0].cpu()
         stays = torch.ones(self.masks, len(ids), dtype=torch.bool)
         stays[:, free] = torch.rand(self.masks, len(free), generator=generator) < 0.5
-        with prediction.forwards_only(1 + self.masks):
+        with evaluating(model), torch.no_grad():
             replaced = Replacing(prediction, self.replacement)
             whole = replaced.whole()
             rows = [replaced(~part.to(model.device)) for part in stays.split(self.batch_size)]

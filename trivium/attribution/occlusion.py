@@ -29,6 +29,7 @@ from trivium.attribution._replacing import Replacing
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel
+from trivium.nn.modes import evaluating
 
 FEWEST = 4
 """Rows of the smallest pass where neighbours share what stands before them: the fewer, the more they share."""
@@ -61,7 +62,7 @@ class Occlusion:
         prediction = Prediction(self, model, ids, target, frozen)
         places = torch.arange(len(ids), device=model.device)
         free = prediction.free.nonzero()[:, 0]
-        with prediction.forwards_only(1 + len(free)):
+        with evaluating(model), torch.no_grad():
             occlude = Replacing(prediction, self.replacement)
             size = min(self.batch_size, max(FEWEST, len(free) // 8)) if occlude.shares else self.batch_size
             value = occlude.whole()

@@ -40,6 +40,7 @@ from trivium.attribution._replacers import Replacer, masked, own, tagged, unifor
 from trivium.core.method import method
 from trivium.core.nouns import Attribution, Target
 from trivium.core.protocols import LanguageModel, Tokenizer
+from trivium.nn.modes import evaluating
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class ReAGent:
         free = prediction.free
         seeds = torch.randint(1 << 62, (self.probes,), generator=generator).tolist()
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-        with prediction.forwards_only(1 + 2 * self.probes):
+        with evaluating(model), torch.no_grad():
             replacements = self._replacements(prediction)
             before, value = self._read(prediction, prediction.ids[None])
             z, stopped, taken = self._searched(prediction, replacements, draws, before)
