@@ -129,6 +129,7 @@ def test_xml_header():
         ("/* about */ int b; /* copyright */", "", "", 0),
         ("# Licensed to all\n\n-- x\nb # c\n", "", "# Licensed to all\n\n-- x\n", 1),
         ("// only", "", "// only", 0),
+        ("/*/ copyright */", "/*/ copyright */", "", 1),
         ("/* no end\n# x", "", "", 0),
         (" # indented", "", "", 0),
         ("#é🙂 ©\nx", "", "#é🙂 ©\n", 0),
