@@ -1,4 +1,4 @@
-"""Without gradients, float32 products go through weights in the layout of the product; nothing else changes."""
+"""In inference mode, float32 products go through weights in the layout of the product; nothing else changes."""
 
 import copy
 
@@ -34,22 +34,23 @@ def linear(model):
     return sum(type(part) is nn.Linear for part in model.inner.modules())
 
 
-def test_every_product_and_not_with_gradients(model, used):
+def test_every_product_and_not_elsewhere(model, used):
     ids = tokens(2, 12)
     plain = model(ids).logits
     assert plain.requires_grad
     assert not used
     with torch.no_grad():
+        assert torch.equal(model(ids).logits, plain)
+    assert not used
+    with torch.inference_mode():
         found = model(ids).logits
     assert len(used) == linear(model)
     torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5)
-    with torch.inference_mode():
-        again = model(ids)
-    assert torch.equal(again.logits, found)
     assert torch.equal(model(ids).logits, plain)
+    assert len(used) == linear(model)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def test_operations_are_counted_and_the_same_with_and_without(model, used, monkeypatch):
     ids = tokens(1, 20)
     with Meter() as counted:
@@ -58,7 +59,8 @@ def test_operations_are_counted_and_the_same_with_and_without(model, used, monke
     with Meter() as reused:
         assert torch.equal(model(ids).logits, found)  # the same bits whether it is counted or not
     monkeypatch.setattr(_packed, "free_bytes", lambda device: 0)
-    other = wrap(build("llama", torch.float32))
+    with torch.inference_mode(False):
+        other = wrap(build("llama", torch.float32))
     used.clear()
     with Meter() as plain:
         other(ids)
@@ -66,31 +68,48 @@ def test_operations_are_counted_and_the_same_with_and_without(model, used, monke
     assert counted.spent.flops == reused.spent.flops == plain.spent.flops > 0
 
 
-@torch.no_grad()
-def test_a_weight_that_was_changed_is_seen_and_the_copy_let_go(model, used):
+def logits(model, ids):
+    with torch.inference_mode():
+        return model(ids).logits.clone()
+
+
+def test_a_weight_that_was_changed_is_seen(model, used):
     ids = tokens(1, 20)
-    before = model(ids).logits
-    kept = len(_packed._layouts)
-    model.parts.head.weight.mul_(2)
+    before = logits(model, ids)
+    with torch.no_grad():
+        model.parts.head.weight.mul_(2)
     used.clear()
-    torch.testing.assert_close(model(ids).logits, 2 * before, atol=1e-5, rtol=1e-5)
-    assert not used
-    assert len(_packed._layouts) == kept - linear(model)
+    torch.testing.assert_close(logits(model, ids), 2 * before, atol=1e-5, rtol=1e-5)
+    assert len(used) == linear(model)  # the copy was made anew
 
 
-@torch.no_grad()
-def test_a_copy_of_the_model_has_its_own(model, used):
+@pytest.mark.parametrize("how", [{"fused": True}, {"foreach": True}, {"foreach": False}])
+def test_the_step_of_an_optimiser_is_seen(model, used, how):
+    """A fused step leaves the versions of the weights as they were."""
     ids = tokens(1, 20)
-    model(ids)
+    before = logits(model, ids)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, **how)
+    model(ids).logits.square().sum().backward()
+    optimizer.step()
+    used.clear()
+    after = logits(model, ids)
+    assert used
+    assert (after - before).abs().max() > 0.1
+    with torch.no_grad():
+        torch.testing.assert_close(after, model(ids).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_copy_of_the_model_has_its_own(model):
+    ids = tokens(1, 20)
+    logits(model, ids)
     other = copy.deepcopy(model)
-    other.parts.head.weight.mul_(2)
-    torch.testing.assert_close(other(ids).logits, 2 * model(ids).logits, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        other.parts.head.weight.mul_(2)
+    torch.testing.assert_close(logits(other, ids), 2 * logits(model, ids), atol=1e-5, rtol=1e-5)
 
 
-@torch.no_grad()
 def test_not_without_memory_nor_in_other_precisions(used, monkeypatch):
-    wide = wrap(build("llama", torch.float64))
-    wide(tokens(1, 20))
+    logits(wrap(build("llama", torch.float64)), tokens(1, 20))
     monkeypatch.setattr(_packed, "free_bytes", lambda device: 1000)
-    wrap(build("llama", torch.float32))(tokens(1, 20))
+    logits(wrap(build("llama", torch.float32)), tokens(1, 20))
     assert not used

@@ -5,7 +5,8 @@ Torch keeps a weight row by row; the kernels for one to a few dozen positions wa
 into that form each time, which costs as much as the product. In float32 the tiles also spare PyTorch's own kernel: on
 two cores products with 4 positions took a third of the time, with 16 half, with hundreds five sixths. The sums are the
 same but for their order. The copy is dropped with the weight; a weight that has been changed since is multiplied as it
-is.
+is. A change shows in the weight's version, or is the step of an optimiser, whose fused kernels leave the version as it
+was.
 """
 
 import math
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import register_flop_formula
 
 from trivium.models._selecting import free_bytes
@@ -49,10 +51,23 @@ _layouts: dict[int, Layout] = {}
 
 
 def keep(weight: Tensor, tiles: Any) -> None:
-    """Remember the layout of a weight until the weight goes."""
+    """Remember the layout of a weight until the weight goes or an optimiser has changed it."""
+    _watch()
     layout = Layout(weight, tiles)
     _layouts[layout.place] = layout
     weakref.finalize(weight, _drop, layout)
+
+
+@cache
+def _watch() -> None:
+    register_optimizer_step_post_hook(_changed)
+
+
+def _changed(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    if _layouts:
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                _layouts.pop(weight.data_ptr(), None)
 
 
 def tiles_of(weight: Tensor) -> Any:
@@ -73,14 +88,18 @@ def packs(dtype: torch.dtype = torch.bfloat16) -> bool:
 
 
 def layers_of(model: nn.Module, dtype: torch.dtype) -> list[nn.Linear]:
-    """The linear layers that the second layout helps; none on a processor that does not gain."""
+    """The linear layers that the second layout helps; none on a processor that does not gain. Weights that are shared
+    out over processes are none of them."""
     if not packs(dtype):
         return []
     linear = (part for part in model.modules() if type(part) is nn.Linear)
     return [
         part
         for part in linear
-        if part.weight.dtype == dtype and part.weight.device.type == "cpu" and not part.weight.is_inference()
+        if type(part.weight) is nn.Parameter
+        and part.weight.dtype == dtype
+        and part.weight.device.type == "cpu"
+        and not part.weight.is_inference()
     ]
 
 
@@ -100,12 +119,6 @@ class Packed:
     def stale(self) -> bool:
         """Whether a weight is not what it was."""
         return any(tiles_of(layer.weight) is None for layer in self.layers)
-
-    def drop(self) -> None:
-        """Let go of the second layout."""
-        for layer in self.layers:
-            _layouts.pop(layer.weight.data_ptr(), None)
-        self.layers = []
 
     def forward(self, layer: nn.Linear) -> Any:
         """What stands for the layer's own forward."""

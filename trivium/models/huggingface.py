@@ -91,7 +91,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.compiled: CompiledStep | None = None
         self.upcast: Upcast | Packed = Upcast(hf)
         self.packed: Packed | None = None
-        """Float32 weights in the layout of their products, from the first pass without gradients on."""
+        """Float32 weights in the layout of their products, from the first pass in inference mode on."""
         self.quantised = quantised(hf)
         self.rows = 0
         self.eval()
@@ -121,15 +121,13 @@ class HuggingFaceModel(Sited, LanguageModel):
 
     @property
     def products(self) -> Upcast | Packed:
-        """How products with the weights are made. In float32 without gradients from a second copy of the weights, in
-        the layout of the products, if a multiple of it is free in memory and no weight has been changed since."""
-        if self.dtype != torch.float32 or torch.is_grad_enabled():
+        """How products with the weights are made. In float32 and inference mode from a second copy of the weights, in
+        the layout of the products, where a multiple of it is free in memory; made anew where a weight has changed."""
+        if self.dtype != torch.float32 or not torch.is_inference_mode_enabled():
             return self.upcast
-        if self.packed is None:
+        if self.packed is None or self.packed.stale:
             layers = layers_of(self.inner, torch.float32)
             self.packed = Packed(layers if room_for(layers) else (), torch.float32)
-        elif self.packed.stale:
-            self.packed.drop()
         return self.packed if self.packed.layers else self.upcast
 
     # --- sites --------------------------------------------------------------------------------------------------

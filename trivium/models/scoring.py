@@ -320,7 +320,7 @@ def score_pairs(
     was = system.model.training
     system.model.eval()
     try:
-        with torch.no_grad():
+        with torch.inference_mode():
             for context, continuation, logprobs, likeliest in passes(system.model, groups, batch_size):
                 if not all(value > float("-inf") and value <= 0.0 for value in logprobs):
                     text = system.tokenizer.decode(list(continuation))
