@@ -125,7 +125,10 @@ def equal(home, name):
     assert got["evaluation"] == pytest.approx(expected["evaluation"], rel=1e-4)
     assert weights.keys() == whole.keys()
     for key, weight in weights.items():
-        torch.testing.assert_close(weight, whole[key], atol=2e-5, rtol=1e-4)
+        # The norm behind an average takes out how large its weights are together, so that the gradient of the one that
+        # begins at 1 is rounding alone, and AdamW makes steps of it.
+        atol = 1e-3 if ".averages." in key else 2e-5
+        torch.testing.assert_close(weight, whole[key], atol=atol, rtol=1e-4)
 
 
 def test_operations_are_those_of_one_process(home):
