@@ -108,12 +108,11 @@ class Packed:
 
     def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
         self.layers = list(layers)
+        operator()
         self.most, positions = (MANY, POSITIONS) if dtype == torch.bfloat16 else (None, MANY)
         with torch.inference_mode(False), torch.no_grad():
             for weight in {id(layer.weight): layer.weight for layer in self.layers}.values():
                 keep(weight, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), positions))
-        if self.layers:
-            operator()
 
     @property
     def stale(self) -> bool:

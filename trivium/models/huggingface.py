@@ -25,7 +25,7 @@ from trivium.models._cache import Writer
 from trivium.models._compiled import CompiledStep
 from trivium.models._families import Parts, site_table
 from trivium.models._int8 import Int8Linear, quantised
-from trivium.models._packed import Packed, layers_of, room_for
+from trivium.models._packed import Packed, layers_of, operator, room_for
 from trivium.models._recurrent import recur
 from trivium.models._selfcheck import examine
 from trivium.models._upcast import Upcast
@@ -90,6 +90,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         """Whether the head applied to the base model's output is exactly the model (found out when examined)."""
         self.compiled: CompiledStep | None = None
         self.upcast: Upcast | Packed = Upcast(hf)
+        operator()  # before a pass is counted, for the counter learns of operators when it begins
         self.packed: Packed | None = None
         """Float32 weights in the layout of their products, from the first pass in inference mode on."""
         self.quantised = quantised(hf)
