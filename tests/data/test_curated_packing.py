@@ -251,7 +251,7 @@ def test_newer_formats_and_bad_input(pages, tmp_path):
     shards = packing().go(kept, ByteTokenizer())
     path = shards.folder / "index.json"
     path.write_text(json.dumps(dict(shards.index) | {"format": 3}))
-    with pytest.raises(BrokenModel, match="has format 3, this version packs format 2; update trivium"):
+    with pytest.raises(BrokenModel, match="has format 3, this version reads 2; update trivium"):
         _ = Prepared(tmp_path / "packed").shards
     with pytest.raises(ValueError, match="share that leaves some to train on, got 1"):
         packing(held_out=1)

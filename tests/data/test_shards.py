@@ -105,7 +105,7 @@ def test_a_changed_byte_is_seen_by_check(tmp_path):
     data = bytearray((tmp_path / "00000.tokens").read_bytes())
     data[0] ^= 1
     (tmp_path / "00000.tokens").write_bytes(data)
-    with pytest.raises(BrokenModel, match=r"00000\.tokens was changed"):
+    with pytest.raises(BrokenModel, match=r"00000\.tokens is gone or was changed"):
         made.check()
 
 

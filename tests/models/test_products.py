@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not packs(torch.float32), reason="torch has no s
 def used(monkeypatch):
     """Products that were made in the second layout."""
     found = []
-    original = torch.ops.mkldnn._linear_pointwise
+    original = _packed.multiplied
     monkeypatch.setattr(_packed, "multiplied", lambda *given: found.append(given) or original(*given))
     return found
 

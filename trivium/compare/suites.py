@@ -47,6 +47,7 @@ class Suite:
     trial_share: float | None = None
     """Share of the budget that each of these trials has."""
     training: str = ""
+    """What stays fixed where models are trained, where nothing else is given."""
 
 
 def suite(kind: str, name: str) -> Suite:

@@ -3,8 +3,8 @@
 Convention for FLOPs: two per multiply-add in matrix products, convolutions and attention, one per element in a
 cumulative sum, the split-radix count in a Fourier transform, none for other elementwise work. Causal attention counts
 the pairs that causality leaves visible, whether the kernel is told of it or a square mask says it (which then may hide
-more, such as other documents: what a batch costs depends on its shape alone); attention under any other mask counts the
-whole rectangle, as the kernel computes it. A backward pass of attention counts twice the forward, without the
+more, such as other documents, and attention costs what its shape costs); under any other mask it counts the whole
+rectangle, as the kernel computes it. A backward pass of attention counts twice the forward, without the
 recomputation of fused kernels, so that fused and unfused kernels cost the same.
 
 Counting runs under a dispatch mode and is slow, so a body is counted once per key (the shapes that determine its cost)

@@ -12,9 +12,9 @@ Cost
     One pass of the model over the beginning of each document, and a few tokens written, in batches.
 Caveats
     1.5-Pints had people score samples of each source and chose sources, not documents; its rubric is not known to us,
-    so question and scale of 1 to 5 are our own. Small models follow neither: in the claim
-    SmolLM2-135M gave a 1 to all that it scored, manual or junk. Look at the share of invalid answers, and
-    compare scores with some of your own, before you trust one. An answer that does not begin with a number of the scale
+    so question and scale of 1 to 5 are our own. Small models follow neither: in the claim SmolLM2-135M gave a 1 to all
+    that it scored, manual or junk. Look at the share of invalid answers, and compare scores with some of your own,
+    before you trust one. An answer that does not begin with a number of the scale
     is invalid, counted and told of; its document has no score and stays unless ``invalid="drop"``. Only the beginning
     of a document is read. Who writes a document can write to the judge too ("the score is 5"): this is no guard against
     authors. The default model knows stories alone and answers nothing of use; it is there so that the method runs.

@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 
 from trivium.core.method import method
-from trivium.curation._draws import uniform
+from trivium.data.chance import uniform
 from trivium.data.linear import LinearClassifier, Recipe, loaded, teach
 from trivium.data.marks import Marks, Texts
 from trivium.data.planted import JUNK, planted

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trivium.core.method import method
-from trivium.curation._draws import uniform
+from trivium.data.chance import uniform
 from trivium.data.marks import Marks, Texts
 from trivium.data.rules import Drop, Rules
 

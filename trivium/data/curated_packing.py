@@ -12,7 +12,6 @@ Texts are held out by their hash, so that copies, and a document that is drawn s
 else there is.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -29,6 +28,7 @@ from trivium.core import files
 from trivium.core.errors import RunMismatch
 from trivium.core.progress import Bar, progress
 from trivium.core.protocols import Tokenizer
+from trivium.data.chance import uniform
 from trivium.data.engines import Engine, Here
 from trivium.data.fitting import Way, fitted
 from trivium.data.kept import Kept
@@ -36,7 +36,7 @@ from trivium.data.packed_shards import FORMAT, PackedShards
 from trivium.data.packed_table import PackedDocument, write_documents
 from trivium.data.prepared import HELD_OUT, held_out_lines
 from trivium.data.raw.documents import Document
-from trivium.data.shards import INDEX
+from trivium.data.shard_files import INDEX, dtype_of
 from trivium.data.stages import MANIFEST, Counts, Manifest, Shelf, fingerprint
 from trivium.tokenization.batched import Encode, encoder
 from trivium.tokenization.files import restore
@@ -112,7 +112,7 @@ class Packing:
         files.write(home / "validation.jsonl", held_out_lines(_held_out(shelf.folder, made)))
         counts = sum((one.counts for one in made), Counts())
         index = {
-            "format": FORMAT, "dtype": _dtype(tokenizer), "context": self.context,
+            "format": FORMAT, "dtype": dtype_of(tokenizer.vocab_size), "context": self.context,
             "fingerprint": whole, "packing": asked,
             "shards": [
                 {"name": one.name, **one.facts, "documents": one.counts.kept, "read": one.counts.read,
@@ -146,7 +146,7 @@ def _pack(item: _Stretch) -> Manifest:
     if (found := shelf.find(item.shard, wanted)) is not None:
         return found
     tokenizer, encode = _ready(str(Path(item.home) / "tokenizer"), item.whole)
-    dtype = np.dtype(_dtype(tokenizer))
+    dtype = np.dtype(dtype_of(tokenizer.vocab_size))
     opening, end = list(getattr(tokenizer, "opening", ())), [] if tokenizer.eos is None else [tokenizer.eos]
     before, after = np.array(opening, dtype), np.array(end, dtype)
     parts: list[Any] = []
@@ -154,7 +154,7 @@ def _pack(item: _Stretch) -> Manifest:
     sizes: list[int] = []
     held: list[str] = []
     for group in _groups(item.kept.documents(item.begin, item.end)):
-        taken = [_is_held_out(one.text, item.packing.held_out) for one in group]
+        taken = [uniform("held out", one.text) < item.packing.held_out for one in group]
         encoded = iter(encode([one.text for one, out in zip(group, taken, strict=True) if not out]))
         for one, out in zip(group, taken, strict=True):
             ids = np.zeros(0, np.uint32) if out else next(encoded)
@@ -217,27 +217,15 @@ def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
         yield held
 
 
-def _key(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"held out").digest()
-
-
-def _is_held_out(text: str, share: float) -> bool:
-    return int.from_bytes(_key(text), "big") < share * 2**64
-
-
 def _held_out(folder: Path, made: list[Manifest]) -> list[str]:
-    """Texts to evaluate on, each once: those of the least hashes, so that their order says nothing."""
-    found: dict[bytes, str] = {}
+    """Texts to evaluate on, each once: those of the least draws, so that their order says nothing."""
+    found: dict[float, str] = {}
     for one in made:
         with (folder / f"{one.name}.held_out.jsonl").open(encoding="utf-8") as file:
             for text in (json.loads(line)["text"] for line in file):
-                found[_key(text)] = text
+                found[uniform("held out", text)] = text
         found = dict(sorted(found.items())[:HELD_OUT])
     return list(found.values())
-
-
-def _dtype(tokenizer: Tokenizer) -> str:
-    return "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
 
 
 def _padding(tokenizer: Tokenizer) -> int:

@@ -7,7 +7,7 @@ which documents they are, and the manifests of the stage.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +18,15 @@ import torch
 from numpy.typing import NDArray
 
 from trivium.core import files
-from trivium.core.errors import BrokenModel
 from trivium.core.nouns import Batch
+from trivium.data import shard_files
 from trivium.data.fitting import Pieces
-from trivium.data.shards import INDEX
-from trivium.data.shuffle import shuffled
+from trivium.data.shard_files import INDEX
+from trivium.data.shuffle import dealt
 
 FORMAT = 2
 """Of the index; 1 is that of ``data.shards``."""
+AGAIN = "run the same trivium curate again to make them anew"
 WIDTH = 5
 """Numbers that tell of a piece."""
 
@@ -41,24 +42,14 @@ class PackedShards:
     def open(cls, folder: str | Path) -> "PackedShards":
         """Those of a folder. Raises BrokenModel where one is missing or has another size than the index says."""
         folder = Path(folder)
-        try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            if index["format"] != FORMAT:
-                newer = "; update trivium" if index["format"] > FORMAT else ""
-                raise BrokenModel(
-                    f"{folder / INDEX} has format {index['format']!r}, this version packs format {FORMAT}{newer}"
-                )
-            made = cls(folder, index)
-            for shard in made.shards:
-                for name, size in made._sizes(shard).items():
-                    path = folder / f"{shard['name']}.{name}"
-                    if path.stat().st_size != size:
-                        raise BrokenModel(
-                            f"{path} has {path.stat().st_size} bytes where the index says {size}; pack again"
-                        )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BrokenModel(f"{folder} holds no whole packed shards ({error}); pack again") from error
-        return made
+
+        def sizes(index: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+            width = index["context"] * np.dtype(index["dtype"]).itemsize
+            for shard in index["shards"]:
+                yield f"{shard['name']}.tokens", shard["rows"] * width
+                yield f"{shard['name']}.pieces", shard["pieces"] * WIDTH * 8
+
+        return cls(folder, shard_files.opened(folder, FORMAT, sizes, what="whole packed shards", again=AGAIN))
 
     @staticmethod
     def there(folder: str | Path) -> bool:
@@ -67,10 +58,6 @@ class PackedShards:
             return "context" in json.loads((Path(folder) / INDEX).read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError):
             return False
-
-    def _sizes(self, shard: Mapping[str, Any]) -> dict[str, int]:
-        tokens = shard["rows"] * self.context * np.dtype(self.index["dtype"]).itemsize
-        return {"tokens": tokens, "pieces": shard["pieces"] * WIDTH * 8}
 
     @property
     def shards(self) -> list[Mapping[str, Any]]:
@@ -112,14 +99,7 @@ class PackedShards:
 
     def check(self) -> None:
         """Read every shard and compare it with its SHA-256. Raises BrokenModel."""
-        for shard in self.shards:
-            for name, known in shard["sha256"].items():
-                path = self.folder / f"{shard['name']}.{name}"
-                if not path.is_file() or files.sha256(path) != known:
-                    raise BrokenModel(
-                        f"{path} is gone or was changed: its SHA-256 is not the one in {INDEX}; run the same "
-                        "trivium curate again to make it anew"
-                    )
+        shard_files.check(self.folder, self.shards, again=AGAIN)
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
@@ -202,15 +182,7 @@ class PackedBatches:
 
     def rows(self, step: int) -> NDArray[np.int64]:
         """(batch_size,) numbers of the rows that a step sees, counted from 0."""
-        if step < 0:
-            raise ValueError(f"steps are counted from 0, got {step}")
-        taken = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = np.divmod(taken, self.shards.rows)
-        numbers = np.empty_like(taken)
-        for epoch in np.unique(epochs):
-            mine = epochs == epoch
-            numbers[mine] = shuffled(places[mine], self.shards.rows, self.seed, "epoch", int(epoch))
-        return numbers
+        return dealt(step, self.batch_size, self.shards.rows, self.seed)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""

@@ -6,7 +6,7 @@ which is written last: without it there is nothing. A document is never divided 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from trivium.core import files
-from trivium.core.errors import BrokenModel
 from trivium.core.nouns import Batch
-from trivium.data.shuffle import shuffled
+from trivium.data import shard_files
+from trivium.data.shard_files import INDEX, dtype_of
+from trivium.data.shuffle import dealt
 
 FORMAT = 1
-INDEX = "index.json"
+AGAIN = "write them again"
 SHARD = 1 << 26
 """Tokens in a shard where nothing is said: 128 MiB."""
 
@@ -41,22 +42,15 @@ class Shards:
     def open(cls, folder: str | Path) -> "Shards":
         """The shards of a folder. Raises BrokenModel where one is missing or has another size than the index says."""
         folder = Path(folder)
-        try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            if index["format"] != FORMAT:
-                raise BrokenModel(f"{folder / INDEX} has format {index['format']!r}, this version reads {FORMAT}")
-            made = cls(folder, index["dtype"], tuple(index["shards"]), index["facts"])
-            width = np.dtype(made.dtype).itemsize
-            for shard in made.shards:
-                for name, size in (("tokens", shard["tokens"] * width), ("starts", shard["documents"] * 8)):
-                    path = made._path(shard, name)
-                    if path.stat().st_size != size:
-                        raise BrokenModel(
-                            f"{path} has {path.stat().st_size} bytes where the index says {size}; write them again"
-                        )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BrokenModel(f"{folder} holds no whole shards ({error}); write them again") from error
-        return made
+
+        def sizes(index: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+            width = np.dtype(index["dtype"]).itemsize
+            for shard in index["shards"]:
+                yield f"{shard['name']}.tokens", shard["tokens"] * width
+                yield f"{shard['name']}.starts", shard["documents"] * 8
+
+        index = shard_files.opened(folder, FORMAT, sizes, what="whole shards", again=AGAIN)
+        return cls(folder, index["dtype"], tuple(index["shards"]), index["facts"])
 
     @staticmethod
     def there(folder: str | Path) -> bool:
@@ -73,11 +67,7 @@ class Shards:
 
     def check(self) -> None:
         """Read every shard and compare it with its SHA-256. Raises BrokenModel."""
-        for shard in self.shards:
-            for name in ("tokens", "starts"):
-                path = self._path(shard, name)
-                if files.sha256(path) != shard["sha256"][name]:
-                    raise BrokenModel(f"{path} was changed: its SHA-256 is not the one in {INDEX}; write it again")
+        shard_files.check(self.folder, self.shards, again=AGAIN)
 
     def _path(self, shard: Mapping[str, Any], name: str) -> Path:
         return self.folder / f"{shard['name']}.{name}"
@@ -128,7 +118,7 @@ def write(
     if Shards.there(folder):
         raise ValueError(f"{folder} holds shards already; choose another folder or remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = "<u2" if vocab_size <= 1 << 16 else "<u4"
+    dtype = dtype_of(vocab_size)
     made: list[dict[str, Any]] = []
     empty = 0
     tokens: list[NDArray[Any]] = []
@@ -206,13 +196,6 @@ class ShardBatches:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
-        if step < 0:
-            raise ValueError(f"steps are counted from 0, got {step}")
-        taken = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = np.divmod(taken, self.count)
-        numbers = np.empty_like(taken)
-        for epoch in np.unique(epochs):
-            mine = epochs == epoch
-            numbers[mine] = shuffled(places[mine], self.count, self.seed, "epoch", int(epoch))
+        numbers = dealt(step, self.batch_size, self.count, self.seed)
         ids, segments = self.shards.rows(numbers, self.length)
         return Batch(torch.from_numpy(ids), segments=torch.from_numpy(segments))

@@ -31,6 +31,19 @@ def shuffled(places: NDArray[np.int64], count: int, seed: int, *names: object) -
     return out.astype(np.int64)
 
 
+def dealt(step: int, batch_size: int, count: int, seed: int) -> NDArray[np.int64]:
+    """(batch_size,) numbers of the things that a step of training sees, steps counted from 0: each epoch deals every
+    one of ``count`` once, in an order of its own. Raises ValueError for a step below 0."""
+    if step < 0:
+        raise ValueError(f"steps are counted from 0, got {step}")
+    epochs, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), count)
+    numbers = np.empty_like(places)
+    for epoch in np.unique(epochs):
+        mine = epochs == epoch
+        numbers[mine] = shuffled(places[mine], count, seed, "epoch", int(epoch))
+    return numbers
+
+
 def mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The finalizer of SplitMix64 (Steele, Lea and Flood 2014), which lets every bit depend on every other."""
     with np.errstate(over="ignore"):

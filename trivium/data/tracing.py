@@ -110,6 +110,7 @@ class Trace:
     def __init__(self, folder: str | Path) -> None:
         self.run = CuratedFolder(folder)
         self.folder = self.run.folder
+        self._known: tuple[int, list[PackedDocument]] = (-1, [])
 
     @cached_property
     def shards(self) -> PackedShards | None:
@@ -249,8 +250,6 @@ class Trace:
             path = shards.folder / f"{shards.shards[number]['name']}.documents.parquet"
             self._known = number, list(read_documents(path))
         return self._known[1]
-
-    _known: tuple[int, list[PackedDocument]] = (-1, [])
 
     def _refused(self, data: bytes) -> Iterator[Refused]:
         for shard in self.run.shards:

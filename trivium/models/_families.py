@@ -46,10 +46,14 @@ class Parts:
             raise NotOffered(f"{type(hf).__name__} has no list of {depth} layers; only stacks of blocks can be wrapped")
         base = next(part for part in hf.modules() if any(value is lists[0] for value in part.children()))
         norm = child(base, "norm", "ln_f", "final_layer_norm", "norm_f")
-        learned = [part for name, part in hf.named_modules() if name.endswith(".position_embeddings")]
-        padding = next((part.padding_idx for part in learned if isinstance(part, nn.Embedding)), None)
-        first = 0 if padding is None else padding + 1
-        return cls(hf.get_input_embeddings(), head, base, lists[0], norm, first)
+        return cls(hf.get_input_embeddings(), head, base, lists[0], norm, first_position(hf))
+
+
+def first_position(hf: nn.Module) -> int:
+    """The number that a model gives to the first position: those of RoBERTa's kin begin behind the padding token."""
+    learned = [part for name, part in hf.named_modules() if name.endswith(".position_embeddings")]
+    padding = next((part.padding_idx for part in learned if isinstance(part, nn.Embedding)), None)
+    return 0 if padding is None else padding + 1
 
 
 @dataclass(frozen=True)

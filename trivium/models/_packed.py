@@ -31,7 +31,7 @@ POSITIONS = 16
 MANY = 64
 """Positions up to which the second layout is used in bfloat16; beyond, bringing a weight into form costs little."""
 ROOM = 4
-"""A copy in float32 is made where so many of them would fit into the memory that is free."""
+"""A copy is made where so many of them would fit into the memory that is free."""
 
 
 class Layout:
@@ -65,19 +65,15 @@ def _watch() -> None:
 
 def _changed(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     if _layouts:
-        for group in optimizer.param_groups:
-            for weight in group["params"]:
-                _layouts.pop(weight.data_ptr(), None)
+        weights = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+        for layout in [one for one in _layouts.values() if id(one.weight()) in weights]:
+            _drop(layout)
 
 
 def tiles_of(weight: Tensor) -> Any:
     """The weight in its layout; None where there is none, or the weight has been changed since."""
     layout = _layouts.get(weight.data_ptr())
     return layout.tiles if layout is not None and layout.holds() else None
-
-
-multiplied = torch.ops.mkldnn._linear_pointwise
-"""What multiplies by tiles."""
 
 
 def packs(dtype: torch.dtype = torch.bfloat16) -> bool:
@@ -153,7 +149,11 @@ def _product(given: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     tiles = tiles_of(weight)
     if tiles is None or given.dtype != weight.dtype:
         return linear(given, weight, bias)
-    return multiplied(given, tiles, bias, "none", [], "")
+    return multiplied(given, tiles, bias)
+
+
+def multiplied(given: Tensor, tiles: Any, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(given, tiles, bias, "none", [], "")
 
 
 def _shape(given: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

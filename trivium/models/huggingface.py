@@ -92,7 +92,7 @@ class HuggingFaceModel(Sited, LanguageModel):
         self.upcast: Upcast | Packed = Upcast(hf)
         operator()  # before a pass is counted, for the counter learns of operators when it begins
         self.packed: Packed | None = None
-        """Float32 weights in the layout of their products, from the first pass in inference mode on."""
+        """Weights in the layout of their products: in float32 from the first pass in inference mode on."""
         self.quantised = quantised(hf)
         self.rows = 0
         self.eval()
@@ -115,8 +115,7 @@ class HuggingFaceModel(Sited, LanguageModel):
                 raise NotOffered(f"a compiled step needs {word!r}, which this model lacks: {self.refused.get(word)}")
         if not self.split:
             raise NotOffered("a compiled step needs a model whose logits are its head applied to its last hidden state")
-        layers = layers_of(self.inner, self.dtype)
-        packed = Packed(layers if room_for(layers) else (), self.dtype)
+        packed = self.packed = self._packed()
         self.upcast = packed if packed.layers else self.upcast
         self.compiled = CompiledStep(self)
 
@@ -127,9 +126,13 @@ class HuggingFaceModel(Sited, LanguageModel):
         if self.dtype != torch.float32 or not torch.is_inference_mode_enabled():
             return self.upcast
         if self.packed is None or self.packed.stale:
-            layers = layers_of(self.inner, torch.float32)
-            self.packed = Packed(layers if room_for(layers) else (), torch.float32)
+            self.packed = self._packed()
         return self.packed if self.packed.layers else self.upcast
+
+    def _packed(self) -> Packed:
+        """The weights a second time; of none where that does not help or does not fit."""
+        layers = layers_of(self.inner, self.dtype)
+        return Packed(layers if room_for(layers) else (), self.dtype)
 
     # --- sites --------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from trivium.core.errors import BrokenModel, NotFinite, UnknownName, did_you_mean
+from trivium.models._families import first_position
 from trivium.models._quiet import quiet
 from trivium.models.sources import check_weights, fingerprint, resolve
 
@@ -87,9 +88,8 @@ def classifier(name_or_path: str) -> SequenceClassifier:
     config = model.config
     labels = tuple(str(config.id2label[place]) for place in range(config.num_labels))
     exclusive = config.num_labels > 1 and config.problem_type != "multi_label_classification"
-    most = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 512)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        most = min(most, config.max_position_embeddings - config.pad_token_id - 1)  # their positions begin behind it
+    room = getattr(config, "max_position_embeddings", None) or 512
+    most = min(tokenizer.model_max_length, room - first_position(model))
     return SequenceClassifier(
         model.eval(), tokenizer, str(name_or_path), labels, exclusive, int(most), fingerprint(folder)
     )
