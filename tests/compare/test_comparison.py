@@ -332,6 +332,7 @@ def test_tuning_never_sees_the_seeds_of_the_comparison():
         ({"trials": 2, "tune": {"Wrotes": {"top": [3]}}}, UnknownName, "names 'Wrotes', which is no contender"),
         ({"tune": {"Writes": {"top": [3]}}}, ValueError, "trials of at least 1"),
         ({"trials": -1}, ValueError, "trials=-1"),
+        ({"trials": 2, "trial_share": 0.5}, ValueError, "of a training.* in a comparison of decoding"),
     ],
 )
 def test_bad_tuning_is_refused_before_any_work(tmp_path, given, error, message):

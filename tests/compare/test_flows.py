@@ -10,6 +10,7 @@ import torch
 from tests.families import build
 from trivium.compare.comparison import Comparison
 from trivium.compare.training import Training
+from trivium.core.errors import RunMismatch
 from trivium.core.nouns import Example
 from trivium.data.corpus import Corpus
 from trivium.evaluation.bits_per_byte import BitsPerByte
@@ -169,6 +170,14 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, after
     assert again.data["pairs"] == whole.data["pairs"]
 
 
+@pytest.mark.parametrize(
+    "given", [{"trial_share": 0.5}, {"trials": 2, "trial_share": 0.0}, {"trials": 2, "trial_share": 1.5}]
+)
+def test_a_share_of_no_trial_or_no_part_of_the_budget_is_refused(given):
+    with pytest.raises(ValueError, match="above 0 and at most 1, and needs trials"):
+        architectures(**given)
+
+
 def test_trained_models_that_were_not_scored_are_not_trained_again(tmp_path):
     asked = architectures(training(objective=Stops()), seeds=1)
     asked.run(tmp_path)
@@ -195,6 +204,9 @@ def test_learning_rates_are_tuned_on_the_validation_split(share, trial, tmp_path
     assert best["chosen"]
     trials = [r for r in numbers(tmp_path) if r["phase"] == "tune" and not r["example"]]
     assert {round(r["spent"]["flops"] / trial) for r in trials} == {1}  # an equal share of one more budget, or all
+    assert Comparison.load(tmp_path, task=BitsPerByte(CORPUS), system=training()).trial_share == share
+    with pytest.raises(RunMismatch, match="trial_share"):
+        architectures(seeds=1, trials=2, trial_share=0.75, budget="1e7 flops").run(tmp_path)
     assert ("the whole budget each" if share else "in equal shares") in report.data["tuning"]["counted"]
     ran = {r["config"] for r in numbers(tmp_path) if r["phase"] == "score" and r["contender"] == LLAMA}
     assert ran == {best["config"]}

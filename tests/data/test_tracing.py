@@ -22,13 +22,15 @@ RULES = Rules((Drop("few", "gopher.word_count < 10"), Drop("short", "gopher.char
 
 @pytest.fixture
 def pages(tmp_path):
-    """Two files of 40 documents, of which some are short, one has the id of another and one record is broken."""
+    """Two files of 40 documents, of which some are short, two have the id of another, one of these in another source;
+    one record is broken."""
     made = [Document(d.id, d.text[: 20 + 37 * (n % 9)], d.source) for n, d in enumerate(planted(38, seed=3))]
     home = tmp_path / "pages"
     home.mkdir()
     (home / "a.jsonl").write_bytes(lines([*made[:20], Document("twice", "the first one " * 9, "web")]))
+    others = [Document("twice", "another one " * 9, "web"), Document("twice", "elsewhere again " * 9, "forum")]
     broken = b'{"id": "broken", "text": 7, "note": "torn leaf"}\n'
-    (home / "b.jsonl").write_bytes(lines([*made[20:], Document("twice", "another one " * 9, "web")]) + broken)
+    (home / "b.jsonl").write_bytes(lines([*made[20:], *others]) + broken)
     return home
 
 
@@ -49,7 +51,7 @@ def documents(pages):
 
         for one in read(pages / f"{name}.jsonl"):
             if isinstance(one, Document):
-                id = "twice#2" if (one.id, name) == ("twice", "b") else one.id
+                id = "twice#2" if (one.id, one.source, name) == ("twice", "web", "b") else one.id
                 found[id, one.source] = (str(pages / f"{name}.jsonl"), one.place, one.text)
     return found
 
@@ -62,10 +64,10 @@ def test_every_document_leads_to_its_tokens(pages, tmp_path, way, mixer):
     trace, order = Trace(tmp_path / "run"), list(outcome.documents())
     stays, fates = {document.id for document in order}, set()
     for (id, source), (file, place, text) in documents(pages).items():
-        found = next(one for one in trace.documents(id) if one.id == id)
+        found = next(one for one in trace.documents(id) if (one.id, one.source) == (id, source))
         assert (found.id, found.source, found.file, found.record, found.text) == (id, source, file, place, text)
         assert found.measures["gopher.character_count"] == len(text)
-        comings = [at for at, document in enumerate(order) if document.id == id]
+        comings = [at for at, document in enumerate(order) if (document.id, document.source) == (id, source)]
         assert found.draws == len(comings)
         assert found.packed is not None
         assert [coming.place for coming in found.packed] == comings
@@ -94,6 +96,7 @@ def test_every_token_leads_to_its_document(pages, tmp_path):
         at = 0
         for standing in trace.row(number):
             assert standing.piece.column == at
+            assert standing.piece.at == row * shards.context + at
             _, _, text = truth[standing.id, standing.source]
             whole = [tokenizer.bos, *tokenizer.encode(text), tokenizer.eos]
             assert standing.ids == whole[standing.piece.begin : standing.piece.begin + standing.piece.tokens]
@@ -116,9 +119,9 @@ def test_by_text_refused_and_of_a_run_that_is_not_packed(pages, tmp_path):
     assert trace.documents("nowhere at all") == []
     (refused,) = trace.refused("torn leaf")
     assert isinstance(refused, Refused)
-    assert (refused.file, refused.record, refused.reason) == (str(pages / "b.jsonl"), 20, "NoText")
-    first, second = trace.documents("twice")
-    assert [first.id, second.id] == ["twice", "twice#2"]
+    assert (refused.file, refused.record, refused.reason) == (str(pages / "b.jsonl"), 21, "NoText")
+    first, *others = trace.documents("twice")
+    assert [(one.id, one.source) for one in others] == [("twice#2", "web"), ("twice", "forum")]
     assert (first.packed, first.draws) == (None, 1)
     for ask in (lambda: trace.row(0), lambda: trace.token(0, 0), lambda: trace.place("0")):
         with pytest.raises(ValueError, match="is not packed; run trivium curate again"):

@@ -1,6 +1,9 @@
 """In inference mode, float32 products go through weights in the layout of the product; nothing else changes."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ from trivium.models import _packed
 from trivium.models._packed import packs
 from trivium.models.huggingface import wrap
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not packs(torch.float32), reason="torch has no such layout here")
 
 
@@ -113,3 +117,20 @@ def test_not_without_memory_nor_in_other_precisions(used, monkeypatch):
     monkeypatch.setattr(_packed, "free_bytes", lambda device: 1000)
     logits(wrap(build("llama", torch.float32)), tokens(1, 20))
     assert not used
+
+
+def test_a_first_pass_of_a_process_is_counted_whole():
+    """The counter knows the product when it begins: wrapping a model is enough."""
+    code = """
+import torch
+from tests.families import build
+from trivium.core.meter import count_flops
+from trivium.models.huggingface import wrap
+
+model, ids = wrap(build("llama", torch.float32)), torch.ones(1, 20, dtype=torch.int64)
+with torch.inference_mode():
+    first = count_flops(lambda: model(ids))
+    assert model.packed.layers
+    assert first == count_flops(lambda: model(ids))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

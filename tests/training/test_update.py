@@ -4,12 +4,16 @@ import pytest
 import torch
 
 from tests.training.small import VOCAB, Ragged, same, tiny, weights
-from trivium.core.nouns import Loss
+from trivium.architectures.h3 import H3
+from trivium.core.meter import Meter
+from trivium.core.nouns import Batch, Loss
 from trivium.core.seeds import generator
 from trivium.objectives.causal import Causal
 from trivium.training.loop import train
 from trivium.training.optimizers import decayed
+from trivium.training.parallel import World
 from trivium.training.settings import TrainingSettings
+from trivium.training.update import Updater
 
 
 def by_hand(model, settings, steps):
@@ -28,6 +32,25 @@ def by_hand(model, settings, steps):
         optimizer.step()
         optimizer.zero_grad()
     return norms
+
+
+def test_a_pass_is_counted_for_what_it_does_whatever_was_counted_before():
+    """H3 passes documents as rows of their own, so that a batch with several costs otherwise than one with a single."""
+    ids = torch.zeros(2, 32, dtype=torch.int64)
+    apart = torch.arange(32).expand(2, -1) // 9
+    one, several = Batch(ids, segments=torch.zeros_like(ids)), Batch(ids, segments=apart)
+    model = H3(width=16, depth=2, heads=2).build(VOCAB)
+
+    def spent(*batches):
+        update, found = Updater(model, Causal(), TrainingSettings(steps=9), World()), []
+        for step, batch in enumerate(batches):
+            with Meter() as meter, torch.random.fork_rng():  # which an update seeds anew
+                update(step, 9, batch, 64)
+            found.append(meter.spent.flops)
+        return found
+
+    assert spent(one, several) == spent(several, one)[::-1]
+    assert len(set(spent(one, several))) == 2
 
 
 @pytest.mark.parametrize("micro_batch", [None, 8, 2, 3, 1])
